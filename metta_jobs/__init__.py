@@ -1,0 +1,35 @@
+"""metta-jobs: an experiment orchestrator for reinforcement-learning researchers."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from metta_jobs.experiment import ExperimentTool as ExperimentTool
+    from metta_jobs.job import Dependency as Dependency
+    from metta_jobs.job import JobConfig as JobConfig
+    from metta_jobs.job import RemoteConfig as RemoteConfig
+    from metta_jobs.manager import JobManager as JobManager
+    from metta_jobs.states import JobState as JobState
+    from metta_jobs.tool import Tool as Tool
+
+_WHERE = {
+    "Dependency": "job",
+    "ExperimentTool": "experiment",
+    "JobConfig": "job",
+    "JobManager": "manager",
+    "JobState": "states",
+    "RemoteConfig": "job",
+    "Tool": "tool",
+}
+__all__ = ["Dependency", "ExperimentTool", "JobConfig", "JobManager", "JobState", "RemoteConfig", "Tool", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import each public name when it is first used: `import metta_jobs` costs nothing."""
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)

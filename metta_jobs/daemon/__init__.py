@@ -1,0 +1,1 @@
+"""The one writer of states: it starts jobs, watches them, and records how they ended."""

@@ -1,0 +1,72 @@
+"""Making an attempt's environment and handing the attempt to its executor."""
+
+from __future__ import annotations
+
+import netrc
+from collections.abc import Mapping
+from pathlib import Path
+
+from metta_jobs.environment import TOKEN_VARIABLE
+from metta_jobs.executors.base import LaunchSpec
+from metta_jobs.paths import STATE_DIR_VARIABLE, StateDir
+from metta_jobs.store.queue import LiveAttempt
+
+
+def launch_spec(attempt: LiveAttempt, state_dir: StateDir, secrets: Mapping[str, str]) -> LaunchSpec:
+    """Return everything the executor needs to start the attempt."""
+    config = attempt.config
+    return LaunchSpec(
+        key=attempt.key,
+        name=f"{attempt.group}/{config.name}",
+        command=config.command,
+        cwd=config.cwd,
+        grace_s=config.grace_s,
+        environment=build_environment(attempt, state_dir, secrets),
+    )
+
+
+def build_environment(attempt: LiveAttempt, state_dir: StateDir, secrets: Mapping[str, str]) -> dict[str, str]:
+    """Return the submitter's environment, the secrets that the daemon knows of, the job's own variables, and ours.
+
+    METTA_* tell the job who it is; WANDB_* give any script's wandb run a private folder, an id and a group, so that it
+    is found again; CUDA_VISIBLE_DEVICES holds the job's own GPUs and nothing else.
+    """
+    folder = state_dir.attempt(*attempt.key)
+    found = {name: secrets[name] for name in attempt.secrets if name in secrets}
+    theirs = {**attempt.variables, **found, **attempt.config.env}
+    name = attempt.config.name
+    ours = {
+        TOKEN_VARIABLE: f"{state_dir.root}:{attempt.job_id}:{attempt.number}",
+        STATE_DIR_VARIABLE: str(state_dir.root),
+        "METTA_JOB_ID": str(attempt.job_id),
+        "METTA_JOB_NAME": name,
+        "METTA_GROUP": attempt.group,
+        "METTA_ATTEMPT": str(attempt.number),
+        "METTA_JOB_DIR": str(folder),
+        "CUDA_VISIBLE_DEVICES": ",".join(attempt.gpus),
+        "WANDB_DIR": str(folder),
+        "WANDB_RUN_ID": f"{attempt.group}-{name}-{attempt.job_id}-{attempt.number}".translate(_NOT_IN_RUN_ID)[-128:],
+        "WANDB_NAME": name,
+        "WANDB_RUN_GROUP": attempt.group,
+        "WANDB_RESUME": "allow",
+    }
+    defaults = {"PYTHONUNBUFFERED": "1", "WANDB_MODE": "online" if _logged_in_to_wandb(theirs) else "offline"}
+    return {**defaults, **theirs, **ours}
+
+
+_NOT_IN_RUN_ID = str.maketrans(dict.fromkeys(":;,#?/'=@+", "-"))
+
+
+def _logged_in_to_wandb(environment: Mapping[str, str]) -> bool:
+    """True when wandb would find an API key for its default hosts, or for the host that $WANDB_BASE_URL names."""
+    if environment.get("WANDB_API_KEY"):
+        return True
+    path = Path(environment.get("NETRC") or Path(environment.get("HOME") or "/") / ".netrc")
+    try:
+        known = netrc.netrc(str(path)).hosts
+    except (OSError, netrc.NetrcParseError):
+        return False
+    base = environment.get("WANDB_BASE_URL", "")
+    if base:
+        return base.split("://")[-1].split("/")[0].split(":")[0] in known
+    return any(name.endswith(("wandb.ai", "coreweave.com")) for name in known)

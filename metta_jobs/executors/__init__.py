@@ -1,0 +1,1 @@
+"""Where attempts run. Every executor keeps the promises of `base.Executor`."""

@@ -1,0 +1,103 @@
+"""The seam between the daemon and whatever runs processes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+Key = tuple[int, int]
+"""(job id, attempt number): the only name of an attempt. Executors find what they launched by it, after any crash."""
+
+
+class Cause(StrEnum):
+    """Why we asked an attempt to end."""
+
+    KILL = "kill"
+    TIMEOUT = "timeout"
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """We have asked the attempt to end, `since_s` seconds ago; None when that moment cannot be measured any more."""
+
+    cause: Cause
+    since_s: float | None
+    forced: bool
+
+
+@dataclass(frozen=True)
+class Alive:
+    """Its processes run. `running_s` is measured on a clock that neither jumps nor counts a suspended machine."""
+
+    running_s: float | None
+    stopping: Stopping | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Exited:
+    """Its outcome record was read: evidence. `stopped` names the cause when it ended because we asked it to."""
+
+    exit_code: int
+    running_s: float | None
+    stopped: Cause | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Absent:
+    """There are none of its processes and no outcome record. `launched` tells whether it ever started."""
+
+    launched: bool
+    stopped: Cause | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """It could not be asked. Never an answer: the state stays."""
+
+    why: str
+
+
+Observation = Alive | Exited | Absent | Unknown
+
+
+@dataclass(frozen=True)
+class LaunchSpec:
+    """Everything needed to start an attempt. `environment` is complete and may hold secrets: never write it down."""
+
+    key: Key
+    name: str
+    command: tuple[str, ...]
+    cwd: Path | None
+    grace_s: float
+    environment: Mapping[str, str] = field(repr=False)
+
+
+class LaunchRefused(Exception):
+    """The attempt could not be launched now; the message says why. It has not started and may be launched again."""
+
+
+class Executor(Protocol):
+    """Starts attempts, says what they do, ends them. No call waits for a job."""
+
+    name: str
+
+    def launch(self, spec: LaunchSpec) -> None:
+        """Start the attempt. Doing it twice starts it once. Raises LaunchRefused when it could not be started."""
+
+    def observe(self, keys: Sequence[Key]) -> dict[Key, Observation]:
+        """Say of each attempt what can be said now."""
+
+    def stop(self, key: Key, cause: Cause, *, force: bool) -> None:
+        """Ask the attempt's whole process tree to end (TERM), or end it (KILL, when `force`)."""
+
+    def abandon(self, key: Key) -> bool:
+        """Make sure that an attempt which never started never will; False when it has started after all."""
+
+    def wake_fds(self) -> list[int]:
+        """File descriptors that become readable when something has ended and `observe` has news."""

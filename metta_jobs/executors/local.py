@@ -1,0 +1,192 @@
+"""Attempts as processes of this machine, each under a small runner in a session of its own.
+
+Nothing is remembered that matters: whatever this says, it reads from the attempt's folder and from the kernel.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from metta_jobs.executors import runner
+from metta_jobs.executors.base import (
+    Absent,
+    Alive,
+    Cause,
+    Exited,
+    Key,
+    LaunchRefused,
+    LaunchSpec,
+    Observation,
+    Stopping,
+    Unknown,
+)
+from metta_jobs.paths import StateDir
+
+VOID = "void"
+"""What `abandon` writes as boot id: this attempt was given up before it started."""
+
+
+class LocalExecutor:
+    """The executor of this machine."""
+
+    name = "local"
+
+    def __init__(self, state_dir: StateDir) -> None:
+        self._state_dir = state_dir
+        self._children: dict[Key, subprocess.Popen[bytes]] = {}  # only to reap them
+        self._pidfds: dict[Key, int] = {}
+        self._boot = runner.boot_id()
+
+    def launch(self, spec: LaunchSpec) -> None:
+        """Write the spec, start the runner. Of two runners of one attempt only one gets to make pid.json."""
+        if (child := self._children.get(spec.key)) is not None and child.poll() is None:
+            return
+        folder = self._state_dir.attempt(*spec.key)
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            runner.write_record(
+                folder / "spec.json",
+                {
+                    "name": spec.name,
+                    "command": list(spec.command),
+                    "cwd": str(spec.cwd) if spec.cwd else None,
+                    "grace_s": spec.grace_s,
+                },
+            )
+            with (folder / "runner.log").open("ab") as log:
+                self._children[spec.key] = subprocess.Popen(
+                    [sys.executable, "-S", runner.__file__, str(folder)],
+                    env=dict(spec.environment),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                    cwd="/",
+                )
+        except OSError as error:
+            raise LaunchRefused(f"cannot be launched: {error.strerror or error}") from error
+        self._watch(spec.key, self._children[spec.key].pid)
+
+    def observe(self, keys: Sequence[Key]) -> dict[Key, Observation]:
+        """Read the evidence of each attempt; reap and forget what has ended."""
+        for key, child in list(self._children.items()):
+            if child.poll() is not None:
+                del self._children[key]
+        for key in set(self._pidfds) - set(keys):
+            self._unwatch(key)
+        return {key: self._observe(key) for key in keys}
+
+    def _observe(self, key: Key) -> Observation:
+        folder = self._state_dir.attempt(*key)
+        try:
+            pid = _read(folder / "pid.json")
+            if pid is None:
+                # A runner that is just starting has not made pid.json yet.
+                return Unknown("starting") if key in self._children else Absent(launched=False, note=_last_line(folder))
+            same_boot = pid["boot"] == self._boot
+            # The order matters: only when the runner is gone is a missing outcome record final.
+            alive = same_boot and runner.start_mark(pid["pid"]) == pid["start"]
+            outcome = _read(folder / "outcome.json")
+            stop = _read(folder / "stop.json")
+        except (OSError, ValueError, KeyError) as error:
+            return Unknown(f"the records in {folder} cannot be read: {error}")
+        if outcome is not None:
+            self._unwatch(key)
+            return _exited(outcome, stop if stop and stop["boot"] == pid["boot"] else None)
+        cause = Cause(stop["cause"]) if stop else None
+        if alive:
+            self._watch(key, pid["pid"])
+            return Alive(time.monotonic() - pid["monotonic"], self._stopping(stop))
+        self._unwatch(key)
+        if pid["boot"] == VOID:
+            return Absent(launched=False, stopped=cause)
+        if not same_boot:
+            return Absent(launched=True, stopped=cause, note="the machine was restarted while it ran")
+        if runner.members(pid["pid"], pid["token"]):
+            return Alive(
+                time.monotonic() - pid["monotonic"],
+                self._stopping(stop),
+                note="its runner is gone, so its exit code will not be known",
+            )
+        return Absent(launched=True, stopped=cause, note="its runner was killed before it could record the exit code")
+
+    def stop(self, key: Key, cause: Cause, *, force: bool) -> None:
+        """Record why, then signal the whole tree but the runner, which must live to write the outcome."""
+        folder = self._state_dir.attempt(*key)
+        pid = _read(folder / "pid.json")
+        if pid is None or pid["boot"] != self._boot:
+            return
+        earlier = _read(folder / "stop.json")
+        if earlier is None or (force and not earlier["forced"]):
+            record = earlier or {"cause": cause.value, "monotonic": time.monotonic(), "boot": self._boot}
+            runner.write_record(folder / "stop.json", record | {"forced": force})
+        tree = [p for p in runner.members(pid["pid"], pid["token"]) if p != pid["pid"]]
+        runner.send(tree, signal.SIGKILL if force else signal.SIGTERM)
+
+    def abandon(self, key: Key) -> bool:
+        """Take the attempt's only pid.json, so that a late runner finds it taken and leaves."""
+        folder = self._state_dir.attempt(*key)
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            return runner.claim(folder, {"pid": 0, "start": None, "boot": VOID, "token": "", "monotonic": 0.0})
+        except OSError as error:
+            raise LaunchRefused(f"cannot be given up either: {error.strerror or error}") from error
+
+    def wake_fds(self) -> list[int]:
+        """One pidfd for each live runner; none where the system has no pidfds."""
+        return list(self._pidfds.values())
+
+    def _stopping(self, stop: dict[str, Any] | None) -> Stopping | None:
+        if stop is None:
+            return None
+        since = time.monotonic() - stop["monotonic"] if stop["boot"] == self._boot else None
+        return Stopping(Cause(stop["cause"]), since, stop["forced"])
+
+    def _watch(self, key: Key, pid: int) -> None:
+        if key in self._pidfds or not hasattr(os, "pidfd_open"):
+            return
+        with contextlib.suppress(OSError):  # gone meanwhile, or no descriptors left: the next tick sees it anyway
+            self._pidfds[key] = os.pidfd_open(pid)
+
+    def _unwatch(self, key: Key) -> None:
+        if (fd := self._pidfds.pop(key, None)) is not None:
+            os.close(fd)
+
+
+def _exited(outcome: dict[str, Any], stop: dict[str, Any] | None) -> Exited:
+    code = outcome["exit_code"]
+    error = outcome["error"]
+    if code < 0:
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+        error = f"ended by {name}"
+        code = 128 - code
+    # It ended by itself when it was over before we asked.
+    stopped = Cause(stop["cause"]) if stop and stop["monotonic"] < outcome["monotonic"] else None
+    return Exited(code, outcome["running_s"], stopped, error)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        record = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    if not isinstance(record, dict):
+        raise ValueError(f"{path.name} holds no record")
+    return record
+
+
+def _last_line(folder: Path) -> str | None:
+    try:
+        lines = (folder / "runner.log").read_text(errors="replace").strip().splitlines()
+    except OSError:
+        return None
+    return lines[-1] if lines else None

@@ -1,0 +1,68 @@
+"""Where things lie: the project, its state folder, and what is in it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from metta_jobs.errors import InvalidInput
+
+STATE_DIR_VARIABLE = "METTA_JOB_STATE"
+STATE_DIR_NAME = "job_state"
+
+
+def find_project(start: Path | None = None) -> Path:
+    """Return the nearest folder, from `start` upwards, that holds a pyproject.toml or a job_state/; else `start`."""
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        if (folder / "pyproject.toml").is_file() or (folder / STATE_DIR_NAME).is_dir():
+            return folder
+    return here
+
+
+def find_state_dir(explicit: Path | None = None, start: Path | None = None) -> Path:
+    """Return the state folder: `explicit`, else $METTA_JOB_STATE, else job_state/ in the project. It need not exist."""
+    if explicit is not None:
+        return explicit.expanduser().resolve()
+    named = os.environ.get(STATE_DIR_VARIABLE)
+    if named:
+        return Path(named).expanduser().resolve()
+    return find_project(start) / STATE_DIR_NAME
+
+
+@dataclass(frozen=True)
+class StateDir:
+    """The layout of a state folder."""
+
+    root: Path
+
+    @property
+    def database(self) -> Path:
+        return self.root / "jobs.sqlite"
+
+    @property
+    def daemon_lock(self) -> Path:
+        return self.root / "daemon.lock"
+
+    @property
+    def daemon_log(self) -> Path:
+        return self.root / "daemon.log"
+
+    @property
+    def doorbell(self) -> Path:
+        return self.root / "doorbell.sock"
+
+    def attempt(self, job_id: int, attempt: int) -> Path:
+        """The folder of one attempt: spec.json, pid.json, output.log, outcome.json and what the job leaves."""
+        return self.root / "jobs" / str(job_id) / str(attempt)
+
+    def create(self) -> None:
+        """Make the folder, for its owner only; raise InvalidInput when that cannot be done."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise InvalidInput(
+                f"The state folder {self.root} cannot be made ({error.strerror}). "
+                f"Name another with --state-dir or ${STATE_DIR_VARIABLE}."
+            ) from error

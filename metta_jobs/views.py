@@ -1,0 +1,190 @@
+"""What readers get to see: immutable snapshots of groups, jobs and events, and their stable JSON keys."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from metta_jobs.states import FAILURES, DependencyKind, JobState
+
+
+@dataclass(frozen=True)
+class ParentView:
+    """One dependency of a job: the parent and what is waited for in it."""
+
+    job_id: int
+    group: str
+    name: str
+    state: JobState
+    kind: DependencyKind
+
+
+@dataclass(frozen=True)
+class JobView:
+    """One job as the store holds it. Times are UTC; durations are seconds.
+
+    `attempt` is the number of the newest attempt (0 before the first). `reason` says why the job is pending, or why
+    it ended as it did. `duration_s` is the running time of the newest attempt, None before it runs. `folder` is the
+    folder of the newest attempt (spec.json, pid.json, output.log, outcome.json and what the job leaves), None before
+    there is one. `kind` is "run" for a person's job and "notebook" for a group's follow-up.
+    """
+
+    id: int
+    group: str
+    name: str
+    state: JobState
+    command: tuple[str, ...]
+    attempt: int
+    exit_code: int | None
+    reason: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    duration_s: float | None
+    kill_requested: bool
+    executor: str
+    kind: str
+    gpus: float
+    cpus: float
+    timeout_s: float | None
+    metrics: tuple[str, ...]
+    parents: tuple[ParentView, ...]
+    folder: Path | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The stable JSON form."""
+        return {
+            "id": self.id,
+            "group": self.group,
+            "name": self.name,
+            "state": self.state.value,
+            "exit_code": self.exit_code,
+            "attempt": self.attempt,
+            "reason": self.reason,
+            "command": list(self.command),
+            "kind": self.kind,
+            "executor": self.executor,
+            "gpus": self.gpus,
+            "cpus": self.cpus,
+            "timeout_s": self.timeout_s,
+            "kill_requested": self.kill_requested,
+            "depends_on": [
+                {"id": p.job_id, "group": p.group, "name": p.name, "kind": p.kind.value, "state": p.state.value}
+                for p in self.parents
+            ],
+            "created_at": _iso(self.created_at),
+            "started_at": _iso(self.started_at),
+            "finished_at": _iso(self.finished_at),
+            "duration_s": self.duration_s,
+            "folder": str(self.folder) if self.folder else None,
+        }
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many jobs of a group are in each family of states."""
+
+    total: int
+    running: int
+    pending: int
+    completed: int
+    failed: int
+    killed: int
+    skipped: int
+
+    @classmethod
+    def of(cls, states: Counter[JobState]) -> Counts:
+        """Count from a tally of states: launching counts as running; timed out and lost as failed."""
+        return cls(
+            total=states.total(),
+            running=states[JobState.RUNNING] + states[JobState.LAUNCHING],
+            pending=states[JobState.PENDING],
+            completed=states[JobState.SUCCEEDED],
+            failed=sum(states[s] for s in FAILURES),
+            killed=states[JobState.KILLED],
+            skipped=states[JobState.SKIPPED],
+        )
+
+    @property
+    def unfinished(self) -> int:
+        """Jobs that are running or pending."""
+        return self.running + self.pending
+
+
+@dataclass(frozen=True)
+class GroupSummary:
+    """One line of `metta job list`."""
+
+    name: str
+    created_at: datetime
+    counts: Counts
+
+    def to_dict(self) -> dict[str, Any]:
+        """The stable JSON form."""
+        return {"group": self.name, "created_at": _iso(self.created_at), **vars(self.counts)}
+
+
+@dataclass(frozen=True)
+class GroupView:
+    """One group with all its jobs, in the order of their ids."""
+
+    name: str
+    created_at: datetime
+    jobs: tuple[JobView, ...]
+
+    @property
+    def counts(self) -> Counts:
+        """Jobs per family of states."""
+        return Counts.of(Counter(job.state for job in self.jobs))
+
+    @property
+    def finished(self) -> bool:
+        """True when no job of the group can change without a retry."""
+        return all(job.state.terminal for job in self.jobs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The stable JSON form: {"group": ..., "jobs": [...]}."""
+        return {
+            "group": self.name,
+            "created_at": _iso(self.created_at),
+            "counts": vars(self.counts),
+            "jobs": [job.to_dict() for job in self.jobs],
+        }
+
+
+@dataclass(frozen=True)
+class EventView:
+    """One thing that happened to a job; `id` grows with time."""
+
+    id: int
+    at: datetime
+    job_id: int
+    group: str
+    name: str
+    attempt: int | None
+    kind: str
+    from_state: JobState | None
+    to_state: JobState | None
+    reason: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The stable JSON form."""
+        return {
+            "id": self.id,
+            "at": _iso(self.at),
+            "job_id": self.job_id,
+            "group": self.group,
+            "name": self.name,
+            "attempt": self.attempt,
+            "kind": self.kind,
+            "from": self.from_state.value if self.from_state else None,
+            "to": self.to_state.value if self.to_state else None,
+            "reason": self.reason,
+        }
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None
