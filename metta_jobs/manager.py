@@ -240,6 +240,12 @@ class JobManager:
         """The daemon that runs, None when there is none."""
         return control.status(self._dir)
 
+    def warning(self, unfinished: bool) -> str | None:
+        """What a reader must know about jobs that have not ended while no daemon runs; None when all is well."""
+        if not unfinished or self.daemon() is not None:
+            return None
+        return "No daemon runs: this is the last known state, and nothing new starts. `metta daemon start` mends that."
+
     def start_daemon(self) -> Holder:
         """Make sure that the daemon runs, and return it."""
         return control.ensure(self._dir)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, PrivateAttr
+
+from metta_jobs.job import JobConfig
 
 
-class Tool(BaseModel):
+class Tool(BaseModel, ABC):
     """Base of all tools. Subclass it, give it typed fields, implement `run`.
 
     Every field, nested ones included, can be overridden from the command line by its dotted path:
@@ -14,6 +19,16 @@ class Tool(BaseModel):
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
 
+    _origin: str = PrivateAttr(default="")
+
+    @abstractmethod
     def run(self) -> int:
         """Do the work; return the exit code, 0 for success."""
-        raise NotImplementedError(f"{type(self).__name__} must implement run()")
+
+    def jobs(self, project: Path) -> list[JobConfig]:
+        """The jobs that `run` would submit, none by default; what `--dry-run` shows. Stores nothing."""
+        return []
+
+    def name_origin(self, slug: str) -> None:
+        """Note which recipe made the tool ("arena_experiment"), for names that are made from it."""
+        self._origin = slug

@@ -50,6 +50,7 @@ class JobView:
     gpus: float
     cpus: float
     timeout_s: float | None
+    grace_s: float
     metrics: tuple[str, ...]
     parents: tuple[ParentView, ...]
     folder: Path | None
@@ -70,6 +71,7 @@ class JobView:
             "gpus": self.gpus,
             "cpus": self.cpus,
             "timeout_s": self.timeout_s,
+            "grace_s": self.grace_s,
             "kill_requested": self.kill_requested,
             "depends_on": [
                 {"id": p.job_id, "group": p.group, "name": p.name, "kind": p.kind.value, "state": p.state.value}

@@ -140,6 +140,7 @@ def _view(row: Row[Any], state_dir: StateDir, parents: tuple[ParentView, ...]) -
         gpus=config["gpus"],
         cpus=config["cpus"],
         timeout_s=config["timeout_s"],
+        grace_s=config["grace_s"],
         metrics=tuple(config["metrics"]),
         parents=parents,
         folder=state_dir.attempt(row.id, row.attempt) if row.attempt else None,

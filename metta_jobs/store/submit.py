@@ -136,7 +136,7 @@ def _resolve(connection: Connection, job: int | str, siblings: Mapping[str, int]
 
 
 def _refuse_cycles(edges: Mapping[int, Mapping[int, Dependency]], names: Mapping[int, str]) -> None:
-    """Depth-first over the new jobs, without recursion. Stored jobs cannot depend on new ones, so none closes a cycle."""
+    """Depth-first over the new jobs, without recursion. Stored jobs cannot depend on new ones: none closes a cycle."""
     done: set[int] = set()
     for start in edges:
         path: list[int] = []

@@ -1,0 +1,24 @@
+.PHONY: setup fmt check test bench picture
+UV ?= uv
+
+setup:  ## everything that development needs, in .venv
+	$(UV) sync
+
+fmt:  ## format and mend what can be mended
+	$(UV) run ruff format .
+	$(UV) run ruff check --fix .
+
+check:  ## style, types, architecture
+	$(UV) run ruff format --check .
+	$(UV) run ruff check .
+	$(UV) run mypy
+	$(UV) run lint-imports
+
+test:  ## the whole test suite
+	$(UV) run pytest
+
+bench:  ## what people wait for, measured
+	$(UV) run python -m tests.bench
+
+picture:  ## the pictures of the README, made by the program itself
+	$(UV) run python -m tests.picture

@@ -1,0 +1,166 @@
+"""`metta job …`: submitting, ending and repeating jobs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from metta_jobs.cli.context import complete_group, manager, print_json
+from metta_jobs.errors import InvalidInput
+from metta_jobs.job import Dependency, JobConfig
+from metta_jobs.views import JobView
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON with stable keys.")]
+Targets = Annotated[
+    list[str],
+    typer.Argument(metavar="GROUP|ID…", help="Groups, job ids, or GROUP/NAME.", autocompletion=complete_group),
+]
+DEFAULT_GROUP = "default"
+LISTED = 20
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to `metta job`."""
+    app.command(
+        epilog="Example: `metta job submit --group g --name train --gpus 1 -- python train.py --lr 1e-3`, then "
+        "`metta job submit --group g --name eval --after train -- python evaluate.py`"
+    )(submit)
+    app.command(epilog="Example: `metta job kill 14`, `metta job kill my_group`")(kill)
+    app.command(epilog="Example: `metta job retry my_group --failed`")(retry)
+
+
+def submit(
+    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND [ARG…]", help="The command and its arguments.")],
+    group: Annotated[str, typer.Option(help="The group it belongs to.", autocompletion=complete_group)] = DEFAULT_GROUP,
+    name: Annotated[str | None, typer.Option(help="Its name in the group; by default the command's.")] = None,
+    after: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A job to wait for: NAME, GROUP/NAME or ID; afterany:NAME or afternotok:NAME for other ends."
+        ),
+    ] = None,
+    gpus: Annotated[int, typer.Option(min=0, help="GPUs it gets.")] = 0,
+    cpus: Annotated[float, typer.Option(min=0, help="CPU slots it holds.")] = 1,
+    timeout: Annotated[float | None, typer.Option(help="Limit of its running time, in seconds.")] = None,
+    env: Annotated[list[str] | None, typer.Option(help="KEY=VALUE for its environment.")] = None,
+    cwd: Annotated[Path | None, typer.Option(help="The folder it runs in; by default this one.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Submit any command as a job."""
+    with manager() as opened:
+        chosen = name or opened.free_name(group, _stem(command[0]))
+        config = _config(chosen, command, after or [], gpus, cpus, timeout, env or [], cwd)
+        view = opened.submit([config], group=group)
+    job = next(job for job in view.jobs if job.name == chosen)
+    if as_json:
+        print_json(job.to_dict())
+        return
+    typer.echo(f"Job {job.id} ({job.group}/{job.name}) is submitted. `metta job logs {job.id} -f` follows it.")
+
+
+def _config(
+    name: str,
+    command: list[str],
+    after: list[str],
+    gpus: int,
+    cpus: float,
+    timeout: float | None,
+    env: list[str],
+    cwd: Path | None,
+) -> JobConfig:
+    variables = dict(_variable(text) for text in env)
+    try:
+        return JobConfig(
+            name=name,
+            command=tuple(command),
+            depends_on=tuple(Dependency.parse(text) for text in after),
+            gpus=gpus,
+            cpus=cpus,
+            timeout_s=timeout,
+            env=variables,
+            cwd=cwd,
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        message = first["msg"].removeprefix("Value error, ")
+        raise InvalidInput(f"--{str(first['loc'][0]).removesuffix('_s')}: {message}.") from error
+    except ValueError as error:
+        raise InvalidInput(f"--after: {error}.") from error
+
+
+def kill(
+    targets: Targets,
+    force: Annotated[bool, typer.Option("--force", help="KILL at once: no question, no grace.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> int:
+    """End jobs: TERM to the whole process tree, KILL after the grace. Pending ones are cancelled, ended ones untouched."""
+    with manager() as opened:
+        doomed = [job for job in opened.jobs(targets) if not job.state.terminal]
+        if not doomed:
+            if as_json:
+                print_json({"jobs": []})
+            else:
+                typer.echo("Nothing to kill: all of these jobs have ended.")
+            return 0
+        if not (force or yes):
+            _list(doomed)
+            typer.confirm(f"End {_jobs(len(doomed))}?", abort=True, err=True)
+        asked = opened.kill([job.id for job in doomed], force=force)
+        ids = [job.id for job in asked]
+        grace = max((job.grace_s for job in asked), default=0.0)
+        ended = opened.wait(ids, timeout_s=grace + 10) if ids else []
+    if as_json:
+        print_json({"jobs": [job.to_dict() for job in ended]})
+    open_jobs = [job for job in ended if not job.state.terminal]
+    if not as_json:
+        typer.echo(f"{_jobs(len(ended) - len(open_jobs))} ended.")
+        for job in open_jobs:
+            typer.echo(f"{job.group}/{job.name} ({job.id}) has not ended yet: {job.reason}", err=True)
+    return 1 if open_jobs else 0
+
+
+def retry(
+    targets: Targets,
+    failed: Annotated[bool, typer.Option("--failed", help="Pass over what succeeded or has not ended.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Give jobs that ended without success a new attempt. What was skipped because of them runs too."""
+    with manager() as opened:
+        again = opened.retry(targets, failed=failed)
+    if as_json:
+        print_json({"jobs": [job.to_dict() for job in again]})
+        return
+    if not again:
+        typer.echo("Nothing to try again: none of these jobs has failed.")
+        return
+    _list(again)
+    typer.echo(f"{_jobs(len(again))} tried again.")
+
+
+def _list(jobs: list[JobView]) -> None:
+    for job in jobs[:LISTED]:
+        typer.echo(f"  {job.id:>5}  {job.group}/{job.name}  {job.state.value}", err=True)
+    if len(jobs) > LISTED:
+        typer.echo(f"  … and {len(jobs) - LISTED} more", err=True)
+
+
+def _jobs(count: int) -> str:
+    return f"{count} job{'' if count == 1 else 's'}"
+
+
+def _stem(program: str) -> str:
+    name = Path(program).name or program
+    cleaned = re.sub(r"[^A-Za-z0-9_.-]", "-", name).lstrip("-.")
+    return cleaned if cleaned and not cleaned.isdigit() else f"job-{cleaned}".rstrip("-")
+
+
+def _variable(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise InvalidInput(f"--env: {text!r} is not KEY=VALUE.")
+    return key, value

@@ -1,0 +1,74 @@
+"""`metta run RECIPE.FUNCTION key=value …`."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Annotated
+
+import typer
+
+from metta_jobs.cli.context import console
+from metta_jobs.errors import InvalidInput
+from metta_jobs.paths import find_project
+
+
+def complete_recipe(incomplete: str) -> list[str]:
+    """Names of recipes' functions for the shell."""
+    from metta_jobs.recipe import list_recipes
+
+    return [recipe.name for recipe in list_recipes(find_project())[0] if recipe.name.startswith(incomplete)]
+
+
+def run(
+    context: typer.Context,
+    recipe: Annotated[
+        str | None,
+        typer.Argument(metavar="RECIPE.FUNCTION", help="What to run.", autocompletion=complete_recipe),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the resolved configuration and the jobs' commands; store nothing.")
+    ] = False,
+    list_all: Annotated[bool, typer.Option("--list", help="List the recipes and their functions.")] = False,
+) -> int:
+    """Run a recipe's function: `metta run arena.experiment remote=false`.
+
+    Arguments are key=value: the function's own, typed; or any field of what it returns, by its dotted path
+    (trainer.total_timesteps=1000000). Lists and dictionaries are JSON or Python literals.
+    """
+    if list_all:
+        return _list()
+    if recipe is None:
+        raise InvalidInput("Name what to run, as RECIPE.FUNCTION; `metta run --list` shows what there is.")
+    from metta_jobs.recipe import build
+
+    tool = build(recipe, context.args, find_project())
+    if not dry_run:
+        return tool.run()
+    typer.echo(f"{recipe} → {type(tool).__name__}")
+    typer.echo(json.dumps(tool.model_dump(mode="json"), indent=2))
+    for job in tool.jobs(find_project()):
+        typer.echo(f"\njob {job.name}{f' (gpus={job.gpus})' if job.gpus else ''}:\n  {shlex.join(job.command)}")
+    typer.echo("\nDry run: nothing was stored.", err=True)
+    return 0
+
+
+def _list() -> int:
+    from rich.table import Table
+
+    from metta_jobs.recipe import list_recipes
+
+    project = find_project()
+    found, broken = list_recipes(project)
+    if found:
+        table = Table(box=None, pad_edge=False, show_header=False)
+        table.add_column(style="bold", no_wrap=True)
+        table.add_column()
+        for recipe in found:
+            table.add_row(recipe.name, recipe.title)
+        console().print(table)
+    elif not broken:
+        typer.echo(f"{project} has no recipes/ folder with functions that return a tool.")
+    for message in broken:
+        typer.echo(f"error: {message}", err=True)
+    return 2 if broken else 0

@@ -1,0 +1,155 @@
+"""`metta job show` and `metta job events`: one job whole, and what happened to it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+from rich.console import Group, RenderableType
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+from metta_jobs.display.errorlines import error_lines
+from metta_jobs.display.format import age, duration
+from metta_jobs.display.listing import Field, Listing
+from metta_jobs.display.marks import MARKS
+from metta_jobs.display.rows import KINDS, link_of
+from metta_jobs.display.sanitize import clean_lines, one_line
+from metta_jobs.metrics.artifacts import Artifact
+from metta_jobs.states import FAILURES
+from metta_jobs.views import EventView, JobView
+
+_OUTPUT_LINES = 20
+
+
+def render_job(
+    job: JobView,
+    events: Sequence[EventView],
+    log_tail: Sequence[str],
+    artifacts: Sequence[Artifact],
+    now: datetime,
+) -> RenderableType:
+    """Return everything about one job: how it stands and why, what it runs, what it left, its events, its log's end.
+
+    `log_tail` holds the last lines of its output: a failed job's error is looked for in all, the last 20 are shown.
+    """
+    mark = MARKS[job.state]
+    title = Text.assemble(
+        (f"{mark.symbol} ", mark.style), (one_line(job.name), "bold"), ("  ", ""), (f"{mark.word}", mark.style)
+    )
+    lines = clean_lines("\n".join(log_tail))
+    parts: list[RenderableType] = [title, Text(), _grid(_facts(job, artifacts, now))]
+    if job.state in FAILURES and lines:
+        parts += _titled("error", _quoted(error_lines(lines), "red"))
+    if events:
+        parts += _titled("events", [render_events(events, of_one_job=True)])
+    if lines:
+        parts += _titled("output", _quoted(lines[-_OUTPUT_LINES:], "dim"))
+    return Group(*parts)
+
+
+def _facts(job: JobView, artifacts: Sequence[Artifact], now: datetime) -> Iterator[tuple[str, Text]]:
+    yield "id", Text(str(job.id))
+    yield "group", Text(one_line(job.group))
+    if job.reason:
+        yield "reason", Text(one_line(job.reason))
+    if job.exit_code is not None:
+        yield "exit code", Text(str(job.exit_code), MARKS[job.state].style)
+    if job.kill_requested and not job.state.terminal:
+        yield "kill", Text("asked for, its processes are still there", "magenta")
+    yield "attempt", Text(str(job.attempt) if job.attempt else "none yet")
+    yield "submitted", _moment(job.created_at, now)
+    if job.started_at:
+        yield "started", _moment(job.started_at, now)
+    if job.finished_at:
+        yield "finished", _moment(job.finished_at, now)
+    if job.duration_s is not None:
+        yield "ran" if job.state.terminal else "running for", Text(duration(job.duration_s))
+    yield "command", Text(one_line(shlex.join(job.command)))
+    for parent in job.parents:
+        name = parent.name if parent.group == job.group else f"{parent.group}/{parent.name}"
+        mark = MARKS[parent.state]
+        yield (
+            parent.kind.value,
+            Text.assemble(f"{one_line(name)} ({parent.job_id})  ", (f"{mark.symbol} {mark.word}", mark.style)),
+        )
+    yield "executor", Text(one_line(job.executor))
+    yield "resources", Text(f"{job.gpus:g} GPUs, {job.cpus:g} CPUs")
+    yield "time limit", Text(duration(job.timeout_s) if job.timeout_s is not None else "none")
+    if job.metrics:
+        yield "metrics", Text(", ".join(map(one_line, job.metrics)))
+    if job.folder:
+        yield "folder", Text(one_line(str(job.folder)))
+    for artifact in artifacts:
+        yield KINDS[artifact.kind], Text(one_line(artifact.target), Style(link=link_of(artifact)))
+
+
+def _grid(facts: Iterator[tuple[str, Text]]) -> Table:
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for label, value in facts:
+        grid.add_row(f"  {label}", value)
+    return grid
+
+
+def _titled(title: str, parts: Sequence[RenderableType]) -> list[RenderableType]:
+    return [Text(), Text(title, "bold"), *parts]
+
+
+def _quoted(lines: Sequence[str], style: str) -> list[RenderableType]:
+    grid = Table.grid()
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for line in lines:
+        grid.add_row(Text("  │ ", style), Text(line))
+    return [grid]
+
+
+def _moment(moment: datetime, now: datetime) -> Text:
+    return Text.assemble(_stamp(moment), (f"  {age(moment, now)} ago", "dim"))
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def render_events(events: Sequence[EventView], of_one_job: bool = False) -> RenderableType:
+    """Return the table of events, in the order given: time (UTC), job, attempt, what happened, why.
+
+    `of_one_job` leaves out whose they are.
+    """
+    if not events:
+        return Text("No events.", style="dim")
+    fields = [
+        Field("time"),
+        Field("job", gives_way="name"),
+        Field("attempt", "right", spare=2),
+        Field("event", spare=1),
+    ]
+    fields += [Field("change"), Field("reason", gives_way="text")]
+    rows = [_event(event) for event in events]
+    if of_one_job:
+        fields.pop(1)
+        rows = [[*row[:1], *row[2:]] for row in rows]
+    return Listing(fields, rows, text_lines=None)
+
+
+def _event(event: EventView) -> list[tuple[str, str]]:
+    change, style = "", ""
+    if event.to_state:
+        mark = MARKS[event.to_state]
+        style = mark.style
+        change = f"{mark.symbol} {mark.word}"
+        if event.from_state and event.from_state is not event.to_state:
+            change = f"{MARKS[event.from_state].word} → {change}"
+    return [
+        (_stamp(event.at), "dim"),
+        (one_line(event.name), "bold"),
+        (str(event.attempt or ""), ""),
+        (one_line(event.kind), ""),
+        (change, style),
+        (one_line(event.reason or ""), "dim"),
+    ]

@@ -1,0 +1,33 @@
+"""The end of a log, read cheaply however large the file is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from metta_jobs.display.sanitize import clean_lines
+
+#: Bytes read from the end of a log; a few hundred lines.
+TAIL_BYTES = 16_384
+
+
+def read_tail(path: Path, lines: int | None = None) -> list[str]:
+    """Return the last non-empty lines of the file at `path`, cleaned; nothing when it cannot be read.
+
+    At most `lines` of them (None: all that the last TAIL_BYTES hold). Bytes that are no UTF-8 become "�".
+    """
+    try:
+        # Not blocking, so that a name that turns out to be a FIFO cannot hang the screen.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            start = file.seek(max(0, size - TAIL_BYTES))
+            raw = file.read(TAIL_BYTES)
+    except OSError:
+        # A log that is not there yet, or not any more, is an ordinary sight: there is nothing to show.
+        return []
+    if start:
+        # The first line is a fragment, unless it is all there is.
+        raw = raw.split(b"\n", 1)[-1] or raw
+    found = clean_lines(raw.decode("utf-8", errors="replace"))
+    return found if lines is None else found[max(0, len(found) - lines) :]

@@ -1,0 +1,93 @@
+"""`metta job list`: the groups, and the jobs of one group."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from metta_jobs.display.format import age, duration
+from metta_jobs.display.listing import Field, Listing
+from metta_jobs.display.marks import MARKS
+from metta_jobs.display.sanitize import one_line
+from metta_jobs.states import JobState
+from metta_jobs.views import GroupSummary, GroupView, JobView
+
+# Counts of each family of states; the last two are shown only where there are any.
+_ALWAYS = {
+    "running": JobState.RUNNING,
+    "pending": JobState.PENDING,
+    "completed": JobState.SUCCEEDED,
+    "failed": JobState.FAILED,
+}
+_SOMETIMES = {"killed": JobState.KILLED, "skipped": JobState.SKIPPED}
+# On a narrow screen, what needs nobody's attention goes first.
+_SPARE = {"completed": 2, "killed": 1, "skipped": 1}
+
+
+def render_groups(groups: Sequence[GroupSummary], now: datetime) -> RenderableType:
+    """Return the table of groups: total, running, pending, completed, failed (killed, skipped where any), age."""
+    if not groups:
+        return Text("No groups.", style="dim")
+    families = _ALWAYS | {word: s for word, s in _SOMETIMES.items() if any(getattr(g.counts, word) for g in groups)}
+    fields = [Field("group", gives_way="name"), Field("total", "right")]
+    fields += [Field(word, "right", spare=_SPARE.get(word, 0)) for word in families]
+    fields += [Field("age", "right", spare=3)]
+    rows = []
+    for group in groups:
+        counts = [_count(getattr(group.counts, word), state) for word, state in families.items()]
+        rows.append(
+            [
+                (one_line(group.name), "bold"),
+                (str(group.counts.total), ""),
+                *counts,
+                (age(group.created_at, now), "dim"),
+            ]
+        )
+    return Listing(fields, rows)
+
+
+def _count(amount: int, state: JobState) -> tuple[str, str]:
+    # A zero that matters to nobody stays in the background.
+    return str(amount), MARKS[state].style if amount else "dim"
+
+
+def render_jobs(group: GroupView, now: datetime) -> RenderableType:
+    """Return the table of a group's jobs: id, name, state, attempt, exit code, time, reason.
+
+    The time is how long the job ran, or how long ago a job that has not run was submitted ("3 min ago").
+    """
+    if not group.jobs:
+        return Text(f"No jobs in {one_line(group.name)}.", style="dim")
+    fields = [
+        Field("id", "right"),
+        Field("name", gives_way="name"),
+        Field("state"),
+        Field("try", "right", spare=3),
+        Field("exit", "right", spare=1),
+        Field("time", "right", spare=2),
+        Field("reason", gives_way="text"),
+    ]
+    return Listing(fields, [_job(job, now) for job in group.jobs])
+
+
+def _job(job: JobView, now: datetime) -> list[tuple[str, str]]:
+    mark = MARKS[job.state]
+    word = "stopping" if job.kill_requested and job.state.live else mark.word
+    return [
+        (str(job.id), "dim"),
+        (one_line(job.name), "bold"),
+        (f"{mark.symbol} {word}", mark.style),
+        (str(job.attempt or ""), ""),
+        ("" if job.exit_code is None else str(job.exit_code), mark.style if job.exit_code else "dim"),
+        _time(job, now),
+        (one_line(job.reason or ""), "dim"),
+    ]
+
+
+def _time(job: JobView, now: datetime) -> tuple[str, str]:
+    if job.duration_s is not None:
+        return duration(job.duration_s), ""
+    return f"{age(job.created_at, now)} ago", "dim"

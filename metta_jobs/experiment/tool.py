@@ -1,0 +1,142 @@
+"""ExperimentTool: parallel runs of one recipe's function, as jobs of one group."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import Field, PositiveInt, field_validator, model_validator
+
+from metta_jobs.display.watch import watch_group
+from metta_jobs.errors import InvalidInput, MettaError, nearest
+from metta_jobs.executors.devices import find_gpus
+from metta_jobs.job import Dependency, JobConfig, Name, RemoteConfig
+from metta_jobs.manager import JobManager
+from metta_jobs.recipe import build
+from metta_jobs.settings import Settings
+from metta_jobs.states import DependencyKind
+from metta_jobs.tool import Tool
+
+NOTEBOOK_JOB = "notebook"
+
+
+class ExperimentTool(Tool):
+    """Submit `runs` of `module` ("arena.train") as jobs of one group, show them live, leave a notebook.
+
+    `args_per_run` maps a run to its `key=value` arguments. `group` names the group; by default
+    <recipe>_<function>_<date>_<time>. `gpus` is per run (remotely 1 by default; locally 1 where the machine has any),
+    `timeout_s` limits a run's running time. `remote` runs them through SkyPilot on `nodes` nodes each, `spot` or not.
+    `metrics_to_track` are keys for the monitor and the notebook, which goes to `notebook_path` or
+    notebooks/<group>.ipynb.
+
+    All runs are submitted at once and run in parallel as far as there are slots. The notebook is a job of the group
+    that waits for all runs to end, in whatever state, so it appears although the terminal was closed.
+    """
+
+    module: str
+    runs: list[Name]
+    args_per_run: dict[str, list[str]] = Field(default_factory=dict)
+    group: Name | None = None
+    gpus: int | None = Field(default=None, ge=0)
+    nodes: PositiveInt = 1
+    spot: bool = True
+    remote: bool = True
+    timeout_s: float | None = Field(default=None, gt=0)
+    metrics_to_track: list[str] = Field(default_factory=lambda: ["overview/reward", "overview/sps"])
+    generate_notebook: bool = True
+    notebook_path: Path | None = None
+
+    @field_validator("runs")
+    @classmethod
+    def _runs(cls, runs: list[str]) -> list[str]:
+        if not runs:
+            raise ValueError("an experiment needs at least one run")
+        if twice := [name for name, count in Counter(runs).items() if count > 1]:
+            raise ValueError(f"the run {twice[0]!r} is named twice")
+        if NOTEBOOK_JOB in runs:
+            raise ValueError(
+                f"{NOTEBOOK_JOB!r} is the name of the job that writes the notebook; name the run otherwise"
+            )
+        return runs
+
+    @model_validator(mode="after")
+    def _args_belong_to_runs(self) -> ExperimentTool:
+        for name in self.args_per_run:
+            if name not in self.runs:
+                raise ValueError(f"args_per_run names {name!r}, which is none of the runs.{nearest(name, self.runs)}")
+        return self
+
+    def name_origin(self, slug: str) -> None:
+        """Note which recipe made the tool, and name the group after it when nobody has named it."""
+        super().name_origin(slug)
+        self.group = self.group or _new_group_name(slug)
+
+    def jobs(self, project: Path) -> list[JobConfig]:
+        """One job a run and one for the notebook.
+
+        Every run's arguments are checked against the recipe; raises InvalidInput naming the run.
+        """
+        group = self.group or _new_group_name(f"{self.module.rpartition('.')[0].replace('.', '_')}_experiment")
+        self.group = group
+        jobs = [self._job(name, project) for name in self.runs]
+        return [*jobs, self._notebook_job(group, project)] if self.generate_notebook else jobs
+
+    def run(self) -> int:
+        """Submit, watch, and tell how it ended: 0 when every run succeeded, 1 otherwise, 130 when left with Ctrl-C."""
+        with JobManager() as manager:
+            group = self.submit(manager)
+            return watch_group(manager, group)
+
+    def submit(self, manager: JobManager) -> str:
+        """Submit the runs and the notebook as a new group; return its name."""
+        configs = self.jobs(manager.project_dir)
+        assert self.group is not None
+        return manager.submit(configs, group=self.group, new_group=True).name
+
+    def _job(self, name: str, project: Path) -> JobConfig:
+        arguments = self.args_per_run.get(name, [])
+        try:
+            build(self.module, arguments, project)
+        except MettaError as error:
+            raise type(error)(f"Run {name!r}: {error}") from error
+        return JobConfig(
+            name=name,
+            command=(sys.executable, "-m", "metta_jobs", "run", self.module, *arguments),
+            cwd=project,
+            gpus=self._local_gpus(project),
+            timeout_s=self.timeout_s,
+            metrics=tuple(self.metrics_to_track),
+            remote=RemoteConfig(gpus=1 if self.gpus is None else self.gpus, nodes=self.nodes, spot=self.spot)
+            if self.remote
+            else None,
+        )
+
+    def _local_gpus(self, project: Path) -> int:
+        if self.remote:
+            return 0
+        if self.gpus is not None:
+            return self.gpus
+        return 1 if find_gpus(Settings.load(project)) else 0
+
+    def _notebook_job(self, group: str, project: Path) -> JobConfig:
+        command = [sys.executable, "-m", "metta_jobs.notebook", group]
+        if self.notebook_path is not None:
+            path = self.notebook_path.expanduser()
+            if path.suffix != ".ipynb":
+                raise InvalidInput(f"notebook_path={path}: a notebook's name ends with .ipynb.")
+            command += ["--output", str(path)]
+        return JobConfig(
+            name=NOTEBOOK_JOB,
+            kind="notebook",
+            command=tuple(command),
+            cwd=project,
+            depends_on=tuple(Dependency(job=run, kind=DependencyKind.AFTERANY) for run in self.runs),
+            metrics=tuple(self.metrics_to_track),
+        )
+
+
+def _new_group_name(origin: str) -> str:
+    """<recipe>_<function>_<date>_<time>, in local time."""
+    return f"{origin}_{datetime.now().astimezone():%Y%m%d_%H%M%S}"

@@ -1,0 +1,93 @@
+"""What a job left behind for people to open."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from metta_jobs.metrics.wandb_framing import find_logs
+
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_VIEW_RUN = re.compile(r"View run\b[^\n]*?\bat:?\s+(https?://\S+)")
+_STRETCH_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One thing to open: `target` is a URL or the absolute path of a file or folder, `label` a short name for it."""
+
+    kind: Literal["wandb", "checkpoint", "replay", "log"]
+    label: str
+    target: str
+
+    @property
+    def is_url(self) -> bool:
+        """True when the target is on the web."""
+        return self.target.startswith(("http://", "https://"))
+
+
+def find_artifacts(folder: Path) -> list[Artifact]:
+    """Return what the attempt folder of a job holds.
+
+    The W&B run (its URL from `links.json` or from what wandb printed; else its local folder), the newest entry of
+    `checkpoints/`, the files of `replays/`, and `output.log`.
+    """
+    found: list[Artifact] = []
+    if url := _wandb_url(folder):
+        found.append(Artifact("wandb", "W&B run", url))
+    elif logs := find_logs(folder):
+        found.append(Artifact("wandb", logs[-1].parent.name, str(logs[-1].parent)))
+    checkpoints = _entries(folder / "checkpoints")
+    if checkpoints:
+        found.append(Artifact("checkpoint", checkpoints[-1].name, str(checkpoints[-1])))
+    found += [Artifact("replay", path.name, str(path)) for path in _entries(folder / "replays") if path.is_file()]
+    log = folder / "output.log"
+    if log.is_file():
+        found.append(Artifact("log", log.name, str(log)))
+    return found
+
+
+def _entries(folder: Path) -> list[Path]:
+    """The visible entries of a folder that are completely written, oldest first."""
+    if not folder.is_dir():
+        return []
+    aged: list[tuple[int, str, Path]] = []
+    for path in folder.iterdir():
+        if path.name.startswith(".") or path.suffix in (".tmp", ".part"):
+            continue
+        try:
+            aged.append((path.stat().st_mtime_ns, path.name, path))
+        except FileNotFoundError:
+            continue  # a running job keeps only its newest checkpoints
+    return [path for _, _, path in sorted(aged)]
+
+
+def _wandb_url(folder: Path) -> str | None:
+    return _url_in_links(folder / "links.json") or _url_in_output(folder / "output.log")
+
+
+def _url_in_links(path: Path) -> str | None:
+    try:
+        links = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None  # none, or half written by a job that was killed: the output may still tell
+    url = links.get("wandb") if isinstance(links, dict) else None
+    return url if isinstance(url, str) and url.startswith(("http://", "https://")) else None
+
+
+def _url_in_output(path: Path) -> str | None:
+    """wandb prints the URL when a run begins and when it ends: the ends of the file are enough."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(_STRETCH_BYTES)
+            size = path.stat().st_size
+            if size > 2 * _STRETCH_BYTES:
+                file.seek(size - _STRETCH_BYTES)
+            text += b"\n" + file.read(_STRETCH_BYTES)
+    except FileNotFoundError:
+        return None
+    urls = _VIEW_RUN.findall(_ANSI.sub("", text.decode("utf-8", "replace")))
+    return urls[-1] if urls else None

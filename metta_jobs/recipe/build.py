@@ -1,0 +1,122 @@
+"""From a recipe's function and `key=value` arguments to a tool."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast, get_type_hints
+
+from pydantic import BaseModel, ValidationError
+
+from metta_jobs.errors import InvalidInput, UnknownName, nearest
+from metta_jobs.recipe.find import Recipe, find_recipe
+from metta_jobs.recipe.values import literal, sentence, type_name, typed
+from metta_jobs.tool import Tool
+
+Overrides = dict[str, Any]
+"""Texts by field name; a dict where a dotted path goes on."""
+
+
+def build(name: str, arguments: Sequence[str], project: Path) -> Tool:
+    """Find the recipe, call it with those of `arguments` that it takes, override fields of its tool with the others.
+
+    Raises UnknownName or InvalidInput, naming the field, the nearest right name and the type expected.
+    """
+    recipe = find_recipe(name, project)
+    pairs = [_split(argument) for argument in arguments]
+    parameters = inspect.signature(recipe.function).parameters
+    mine = {key: text for key, text in pairs if key in parameters}
+    tool = _call(recipe, mine)
+    overrides: Overrides = {}
+    for key, text in pairs:
+        if key not in mine:
+            _nest(overrides, key, text)
+    tool = cast(Tool, _override(tool, overrides, "", tuple(parameters)))
+    tool.name_origin(recipe.slug)
+    return tool
+
+
+def _split(argument: str) -> tuple[str, str]:
+    key, equals, text = argument.partition("=")
+    if not equals or not key.strip():
+        raise InvalidInput(f"{argument!r} is no argument: write key=value, for instance seed=1.")
+    return key.strip().removeprefix("--"), text
+
+
+def _nest(overrides: Overrides, key: str, text: str) -> None:
+    *parents, last = key.split(".")
+    here = overrides
+    for depth, part in enumerate(parents):
+        here = here.setdefault(part, {})
+        if not isinstance(here, dict):
+            raise InvalidInput(f"{'.'.join(parents[: depth + 1])} is given whole and in parts: give it one way.")
+    if isinstance(here.get(last), dict):
+        raise InvalidInput(f"{key} is given whole and in parts: give it one way.")
+    here[last] = text
+
+
+def _call(recipe: Recipe, texts: dict[str, str]) -> Tool:
+    hints = get_type_hints(recipe.function, include_extras=True)
+    signature = inspect.signature(recipe.function)
+    values = {key: typed(key, text, hints[key]) if key in hints else literal(text) for key, text in texts.items()}
+    needed = [
+        name
+        for name, parameter in signature.parameters.items()
+        if parameter.default is parameter.empty
+        and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        and name not in values
+    ]
+    if needed:
+        wanted = ", ".join(f"{name}=<{type_name(hints.get(name, Any))}>" for name in needed)
+        raise InvalidInput(f"{recipe.name} needs {wanted}.")
+    try:
+        tool = recipe.function(**values)
+    except ValidationError as error:
+        raise InvalidInput(f"{recipe.name}: {_first(error, '')}") from error
+    if not isinstance(tool, Tool):
+        raise InvalidInput(f"{recipe.name} returned {type(tool).__name__}; a recipe's function must return a Tool.")
+    return tool
+
+
+def _override(model: Any, overrides: Overrides, path: str, parameters: tuple[str, ...] = ()) -> Any:
+    """Return `model` with all overrides applied at once: fields that must fit each other are checked together."""
+    if not overrides:
+        return model
+    fields = type(model).model_fields
+    values = {name: getattr(model, name) for name in fields}
+    for name, given in overrides.items():
+        where = f"{path}{name}"
+        if name not in fields:
+            known = [*parameters, *fields]
+            raise UnknownName(
+                f"There is no field {where!r} in {type(model).__name__}.{nearest(name, known)} "
+                f"It has: {', '.join(sorted(set(known)))}."
+            )
+        current = values[name]
+        if not isinstance(given, dict):
+            values[name] = typed(where, given, fields[name].rebuild_annotation())
+        elif isinstance(current, BaseModel):
+            values[name] = _override(current, given, f"{where}.")
+        elif isinstance(current, dict):
+            values[name] = current | {key: _entry(f"{where}.{key}", entry) for key, entry in given.items()}
+        else:
+            raise InvalidInput(
+                f"{where} has no fields: it is {type_name(fields[name].annotation)}, so write {where}=value."
+            )
+    try:
+        return type(model).model_validate(values)
+    except ValidationError as error:
+        raise InvalidInput(_first(error, path)) from error
+
+
+def _entry(path: str, given: Any) -> Any:
+    if isinstance(given, dict):
+        raise InvalidInput(f"{path} lies too deep in a dictionary: give the dictionary whole, as JSON.")
+    return literal(given)
+
+
+def _first(error: ValidationError, path: str) -> str:
+    first = error.errors()[0]
+    where = path + ".".join(str(part) for part in first["loc"])
+    return f"{where}: {sentence(first['msg'])}" if where else sentence(first["msg"])

@@ -1,0 +1,173 @@
+"""For tests, ours and yours: an executor without processes, a clock that is turned by hand, a house to tick.
+
+    >>> house = make_house(tmp_path)                       # a store, a FakeExecutor, a ManualClock
+    >>> add(house, JobConfig(name="a", command=("train",)))
+    >>> tick(house)
+    >>> house.executors["local"].end((1, 1), exit_code=0)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from metta_jobs.daemon.tick import House
+from metta_jobs.executors.base import (
+    Absent,
+    Alive,
+    Cause,
+    Exited,
+    Key,
+    LaunchRefused,
+    LaunchSpec,
+    Observation,
+    Stopping,
+    Unknown,
+)
+from metta_jobs.job import JobConfig
+from metta_jobs.paths import StateDir
+from metta_jobs.states import JobState
+from metta_jobs.store import read, submit
+from metta_jobs.store.engine import Store
+from metta_jobs.views import JobView
+
+
+class ManualClock:
+    """A clock that moves when `advance` is called. `jump` moves the wall clock alone, as a wrong setting would."""
+
+    def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
+        self._wall = start
+        self._monotonic = 0.0
+
+    def now(self) -> datetime:
+        return self._wall
+
+    def monotonic(self) -> float:
+        return self._monotonic
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self._wall += timedelta(seconds=seconds)
+        self._monotonic += seconds
+
+    def jump(self, seconds: float) -> None:
+        """Set the wall clock forward or back."""
+        self._wall += timedelta(seconds=seconds)
+
+
+@dataclass
+class _Process:
+    started: float
+    alive: bool = True
+    exit_code: int | None = None
+    ran: float = 0.0
+    stopped: Cause | None = None
+    stop_at: float | None = None
+    forced: bool = False
+
+
+class FakeExecutor:
+    """Keeps the promises of `executors.base.Executor` without processes; tests say what happens.
+
+    A TERM ends an attempt with exit code 143 unless it is `stubborn`; a KILL always ends it with 137. While `silent`
+    is set, every question is answered with Unknown(silent); while `refusing` is set, launches are refused with it.
+    """
+
+    name = "local"
+
+    def __init__(self, clock: ManualClock) -> None:
+        self._clock = clock
+        self._processes: dict[Key, _Process] = {}
+        self._void: set[Key] = set()
+        self.launched: list[Key] = []
+        self.specs: dict[Key, LaunchSpec] = {}
+        self.stubborn: set[Key] = set()
+        self.silent: str | None = None
+        self.refusing: str | None = None
+
+    def launch(self, spec: LaunchSpec) -> None:
+        if self.refusing is not None:
+            raise LaunchRefused(self.refusing)
+        if spec.key in self._processes or spec.key in self._void:
+            return
+        self.launched.append(spec.key)
+        self.specs[spec.key] = spec
+        self._processes[spec.key] = _Process(self._clock.monotonic())
+
+    def observe(self, keys: Sequence[Key]) -> dict[Key, Observation]:
+        if self.silent is not None:
+            return {key: Unknown(self.silent) for key in keys}
+        return {key: self._observe(key) for key in keys}
+
+    def _observe(self, key: Key) -> Observation:
+        process = self._processes.get(key)
+        if process is None:
+            return Absent(launched=False)
+        if process.alive:
+            stopping = None
+            if process.stopped is not None and process.stop_at is not None:
+                stopping = Stopping(process.stopped, self._clock.monotonic() - process.stop_at, process.forced)
+            return Alive(self._clock.monotonic() - process.started, stopping)
+        if process.exit_code is None:
+            return Absent(launched=True, stopped=process.stopped)
+        return Exited(process.exit_code, process.ran, process.stopped)
+
+    def stop(self, key: Key, cause: Cause, *, force: bool) -> None:
+        process = self._processes.get(key)
+        if process is None or not process.alive:
+            return
+        if process.stopped is None:
+            process.stopped, process.stop_at = cause, self._clock.monotonic()
+        process.forced |= force
+        if force:
+            self._end(process, 137)
+        elif key not in self.stubborn:
+            self._end(process, 143)
+
+    def abandon(self, key: Key) -> bool:
+        if key in self._processes:
+            return False
+        self._void.add(key)
+        return True
+
+    def wake_fds(self) -> list[int]:
+        return []
+
+    def end(self, key: Key, exit_code: int | None) -> None:
+        """Let the attempt end by itself, if it runs; without an exit code, leaving no outcome record."""
+        process = self._processes.get(key)
+        if process is not None and process.alive:
+            self._end(process, exit_code)
+
+    def _end(self, process: _Process, exit_code: int | None) -> None:
+        process.alive = False
+        process.exit_code = exit_code
+        process.ran = self._clock.monotonic() - process.started
+
+
+def make_house(folder: Path, *, cpus: float = 2, gpus: Sequence[str] = (), max_parallel: int | None = None) -> House:
+    """Return a house with a real store in `folder`, a FakeExecutor and a ManualClock."""
+    clock = ManualClock()
+    state_dir = StateDir(folder)
+    state_dir.create()
+    executor = FakeExecutor(clock)
+    return House(Store(state_dir.database), state_dir, {executor.name: executor}, clock, cpus, gpus, max_parallel)
+
+
+def add(house: House, *configs: JobConfig, group: str = "g") -> list[int]:
+    """Submit jobs to the house's store; return their ids."""
+    with house.store.write() as connection:
+        return submit.submit(connection, house.clock.now(), group, configs, {}, [])
+
+
+def views(house: House, *job_ids: int) -> list[JobView]:
+    """The jobs as readers see them."""
+    with house.store.read() as connection:
+        return read.job_views(connection, house.state_dir, job_ids)
+
+
+def states(house: House, *job_ids: int) -> list[JobState]:
+    """The states of these jobs."""
+    return [view.state for view in views(house, *job_ids)]

@@ -1,0 +1,45 @@
+"""The MettaGrid arena: agents collect hearts from altars."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from metta_jobs.experiment import ExperimentTool
+from recipes.ppo.config import ArenaConfig, TrainerConfig
+from recipes.ppo.tool import ArenaEvaluateTool, ArenaTrainTool
+
+
+def train(seed: int = 1) -> ArenaTrainTool:
+    """Train agents to collect hearts in the MettaGrid arena (PPO, about two minutes on one core)."""
+    return ArenaTrainTool(seed=seed, env=ArenaConfig(), trainer=_trainer())
+
+
+def evaluate(checkpoint: Path | None = None, episodes: int = 64, seed: int = 1000) -> ArenaEvaluateTool:
+    """Play arena episodes with a checkpoint (without one: at random) and print the hearts per agent as JSON."""
+    return ArenaEvaluateTool(checkpoint=checkpoint, episodes=episodes, seed=seed)
+
+
+def experiment(remote: bool = True, group: str | None = None) -> ExperimentTool:
+    """Train two agents side by side, baseline and a higher learning rate, and write the notebook."""
+    return ExperimentTool(
+        module="arena.train",
+        runs=["baseline", "high_lr"],
+        args_per_run={"high_lr": ["trainer.learning_rate=0.001"]},
+        group=group,
+        gpus=0,  # networks this small train faster on a CPU
+        remote=remote,
+    )
+
+
+def _trainer() -> TrainerConfig:
+    return TrainerConfig(
+        total_timesteps=819_200,
+        learning_rate=3e-4,
+        n_steps=64,
+        batch_size=1024,
+        n_epochs=4,
+        gamma=0.97,
+        gae_lambda=0.95,
+        ent_coef=0.02,
+        hidden_sizes=[128, 128],
+    )

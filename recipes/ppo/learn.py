@@ -1,0 +1,77 @@
+"""One training from beginning to end. Imports the heavy libraries."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import VecEnv
+
+from recipes.ppo.callback import Progress
+from recipes.ppo.folder import RunFolder
+from recipes.ppo.play import episode_returns
+from recipes.ppo.runlog import REWARD, RunLog
+from recipes.ppo.stop import StopSignals
+from recipes.ppo.tool import TrainTool
+
+#: The untrained policy is measured on other maps than those of the training.
+_EVALUATION_SEED = 1_000_003
+
+
+def learn(tool: TrainTool) -> int:
+    """Train as `tool` says; return the exit code (see TrainTool.run)."""
+    started = time.monotonic()
+    torch.set_num_threads(tool.torch_threads)
+    folder = RunFolder.of_this_process(tool.recipe)
+    total = tool.trainer.total_timesteps
+    config = {**tool.model_dump(mode="json"), "recipe": tool.recipe, "num_envs": tool.num_envs}
+    env = tool.make_env(tool.seed, stagger=True)
+    model = make_model(tool, env)
+    with StopSignals() as stop, RunLog(folder, tool.recipe, config, stop) as log:
+        print(f"{tool.recipe}: {tool.num_envs} agents at once, {total:,} agent steps, into {folder.root}", flush=True)
+        untrained = _untrained_reward(tool, model)
+        log.row(0, {REWARD: untrained})
+        print(f"step 0 of {total:,} · reward {untrained:.2f} (untrained)", flush=True)
+        progress = Progress(log, folder, stop, total, tool.checkpoint_every, tool.keep_checkpoints)
+        model.learn(total, callback=progress, log_interval=None)  # type: ignore[arg-type]
+        progress.save()
+        if stop.received is not None:
+            print(f"Stopped by signal {stop.received} at step {model.num_timesteps:,}; checkpoint saved.", flush=True)
+        else:
+            tool.write_replay(model, folder)
+            print(f"Done: {model.num_timesteps:,} steps in {time.monotonic() - started:.0f} s.", flush=True)
+    env.close()
+    return stop.exit_code
+
+
+def make_model(tool: TrainTool, env: VecEnv) -> PPO:
+    """Return an untrained PPO model with the tool's settings."""
+    trainer = tool.trainer
+    rate = trainer.learning_rate
+    return PPO(
+        "MlpPolicy",
+        env,
+        learning_rate=(lambda remaining: remaining * rate) if trainer.anneal else rate,
+        n_steps=trainer.n_steps,
+        batch_size=trainer.batch_size,
+        n_epochs=trainer.n_epochs,
+        gamma=trainer.gamma,
+        gae_lambda=trainer.gae_lambda,
+        clip_range=trainer.clip_coef,
+        ent_coef=trainer.ent_coef,
+        vf_coef=trainer.vf_coef,
+        max_grad_norm=trainer.max_grad_norm,
+        policy_kwargs={"net_arch": list(trainer.hidden_sizes)},
+        stats_window_size=tool.stats_window,
+        seed=tool.seed,
+        device=tool.device,
+    )
+
+
+def _untrained_reward(tool: TrainTool, model: PPO) -> float:
+    env = tool.make_env(tool.seed + _EVALUATION_SEED)
+    try:
+        return float(episode_returns(model, env, tool.stats_window).mean())
+    finally:
+        env.close()

@@ -1,0 +1,53 @@
+"""Shared fixtures: an environment of its own for every test, and a manager whose daemon ends with the test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from metta_jobs.executors import runner
+from metta_jobs.manager import JobManager
+
+_LEAKY = ("METTA_", "WANDB_", "CUDA_VISIBLE_DEVICES")
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No setting, login or GPU of the machine reaches a test; no test logs in anywhere."""
+    for name in list(os.environ):
+        if name.startswith(_LEAKY):
+            monkeypatch.delenv(name)
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
+    monkeypatch.setenv("METTA_GPUS", "")
+
+
+@pytest.fixture
+def state_dir(tmp_path: Path) -> Iterator[Path]:
+    """An empty state folder; afterwards its daemon and all processes of its jobs are ended."""
+    root = tmp_path / "job_state"
+    yield root
+    if root.exists():
+        clean_up(root)
+
+
+@pytest.fixture
+def manager(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[JobManager]:
+    """A manager with room for 4 parallel jobs, whatever the machine has."""
+    monkeypatch.setenv("METTA_CPUS", "4")
+    with JobManager(state_dir) as opened:
+        yield opened
+
+
+def clean_up(root: Path) -> None:
+    """End the daemon and every process of every attempt of a state folder."""
+    from tests.processes import attempt_records, kill_daemon
+
+    kill_daemon(root)
+    for record in attempt_records(root):
+        if record["boot"] == runner.boot_id():
+            runner.send(runner.members(record["pid"], record["token"]), 9)

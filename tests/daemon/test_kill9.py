@@ -1,0 +1,137 @@
+"""The daemon is killed, and nothing is lost, nothing runs twice, nothing is told untruly."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from metta_jobs.daemon import control
+from metta_jobs.executors import runner
+from metta_jobs.job import JobConfig
+from metta_jobs.manager import JobManager
+from metta_jobs.paths import StateDir
+from metta_jobs.states import JobState
+from tests.processes import attempt_records, kill_daemon, until
+
+#: Each run leaves a line with its id and attempt, whoever started it.
+_WITNESS = (
+    "import os, sys, time; fd = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT);"
+    "os.write(fd, (os.environ['METTA_JOB_ID'] + '.' + os.environ['METTA_ATTEMPT'] + '\\n').encode());"
+    "time.sleep(float(sys.argv[2])); raise SystemExit(int(sys.argv[3]))"
+)
+
+
+def witness(name: str, log: Path, seconds: float, code: int = 0, **fields: object) -> JobConfig:
+    command = (sys.executable, "-S", "-c", _WITNESS, str(log), str(seconds), str(code))
+    return JobConfig(name=name, command=command, **fields)  # type: ignore[arg-type]
+
+
+def members(root: Path) -> list[int]:
+    """All live processes of all attempts."""
+    return [pid for record in attempt_records(root) for pid in runner.members(record["pid"], record["token"])]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_kill_9_at_any_moment_ends_every_job_once(manager: JobManager, tmp_path: Path, seed: int) -> None:
+    rng, log = random.Random(seed), tmp_path / "witness"
+    jobs = [witness(f"j{i}", log, rng.uniform(0, 0.4), code=int(i % 3 == 0)) for i in range(12)]
+    jobs.append(witness("last", log, 0, depends_on=tuple(f"afterany:j{i}" for i in range(12))))
+    group = manager.submit(jobs, group="g")
+    kills = 0
+    while not manager.group("g").finished:
+        time.sleep(rng.uniform(0, 0.35))  # the moment of the crash is what varies, not what is waited for
+        kills += kill_daemon(manager.state_dir) is not None
+        control.ensure(StateDir(manager.state_dir))
+        assert kills < 200
+    assert kills > 0
+    ended = {job.name: job for job in manager.group("g").jobs}
+    for i in range(12):
+        assert ended[f"j{i}"].state is (JobState.FAILED if i % 3 == 0 else JobState.SUCCEEDED), ended[f"j{i}"]
+    assert ended["last"].state is JobState.SUCCEEDED
+    assert Counter(log.read_text().split()) == Counter(f"{job.id}.1" for job in group.jobs)
+    assert members(manager.state_dir) == []
+    ends = Counter(e.job_id for e in manager.events(["g"]) if e.to_state and e.to_state.terminal)
+    assert set(ends.values()) == {1}
+
+
+def test_what_ended_while_no_daemon_ran_is_believed(manager: JobManager, tmp_path: Path) -> None:
+    log = tmp_path / "witness"
+    manager.submit([witness("ok", log, 0.3), witness("bad", log, 0.3, code=7), witness("on", log, 600)], group="g")
+    until(lambda: log.exists() and len(log.read_text().split()) == 3, "three running jobs")
+    kill_daemon(manager.state_dir)
+    until(lambda: len(list(manager.state_dir.glob("jobs/*/*/outcome.json"))) == 2, "two outcome records")
+    assert {job.state for job in manager.group("g").jobs} <= {JobState.RUNNING, JobState.LAUNCHING}
+    assert manager.warning(unfinished=True) is not None
+    manager.start_daemon()
+    until(lambda: manager.job(1).state.terminal and manager.job(2).state.terminal, "the truth")
+    ok, bad, on = manager.group("g").jobs
+    assert (ok.state, bad.state, bad.exit_code) == (JobState.SUCCEEDED, JobState.FAILED, 7)
+    until(lambda: manager.job(on.id).state is JobState.RUNNING)
+    assert len(log.read_text().split()) == 3
+
+
+def test_a_killed_runner_loses_the_exit_code_but_not_the_truth(manager: JobManager, tmp_path: Path) -> None:
+    log = tmp_path / "witness"
+    (job,) = manager.submit([witness("a", log, 600)], group="g").jobs
+    until(lambda: log.exists() and manager.job(job.id).state is JobState.RUNNING, "a running job")
+    (record,) = attempt_records(manager.state_dir)
+    os.kill(record["pid"], signal.SIGKILL)
+    until(lambda: "exit code will not be known" in (manager.job(job.id).reason or ""), "the note")
+    assert manager.job(job.id).state is JobState.RUNNING  # its training goes on
+    for pid in runner.members(record["pid"], record["token"]):
+        os.kill(pid, signal.SIGKILL)
+    (ended,) = manager.wait([job.id], timeout_s=30)
+    assert ended.state is JobState.LOST
+    assert ended.reason == "its runner was killed before it could record the exit code"
+    assert manager.retry([job.id])[0].state is not JobState.LOST
+    until(lambda: log.read_text().split() == [f"{job.id}.1", f"{job.id}.2"], "the second attempt")
+
+
+def test_kill_ends_the_whole_tree_also_what_left_the_session(manager: JobManager, tmp_path: Path) -> None:
+    log = tmp_path / "pids"
+    program = (
+        "import os, signal, subprocess, sys, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True)\n"
+        f"open({str(log)!r}, 'w').write(f'{{os.getpid()}} {{child.pid}}')\n"
+        "time.sleep(600)\n"
+    )
+    config = JobConfig(name="a", command=(sys.executable, "-c", program), grace_s=0.2)
+    (job,) = manager.submit([config], group="g").jobs
+    pids = [int(pid) for pid in until(lambda: log.exists() and log.read_text().split(), "the pids")]
+    until(lambda: manager.job(job.id).state is JobState.RUNNING)
+    assert [view.id for view in manager.kill([job.id])] == [job.id]
+    (ended,) = manager.wait([job.id], timeout_s=30)
+    assert (ended.state, ended.exit_code) == (JobState.KILLED, 137)
+    until(lambda: all(runner.start_mark(pid) is None for pid in pids), "the end of the tree")
+
+
+def test_a_wish_to_kill_survives_the_daemon(manager: JobManager, tmp_path: Path) -> None:
+    log = tmp_path / "witness"
+    (job,) = manager.submit([witness("a", log, 600)], group="g").jobs
+    until(lambda: log.exists() and manager.job(job.id).state is JobState.RUNNING)
+    kill_daemon(manager.state_dir)
+    manager.kill([job.id])
+    (ended,) = manager.wait([job.id], timeout_s=30)
+    assert ended.state is JobState.KILLED
+    assert members(manager.state_dir) == []
+
+
+def test_what_a_job_leaves_running_is_ended_with_it(manager: JobManager, tmp_path: Path) -> None:
+    log = tmp_path / "pid"
+    program = (
+        "import subprocess, sys\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True)\n"
+        f"open({str(log)!r}, 'w').write(str(child.pid))\n"
+    )
+    (job,) = manager.submit([JobConfig(name="a", command=(sys.executable, "-c", program))], group="g").jobs
+    (ended,) = manager.wait([job.id], timeout_s=30)
+    assert ended.state is JobState.SUCCEEDED
+    assert runner.start_mark(int(log.read_text())) is None

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from metta_jobs.daemon import control
+from metta_jobs.job import JobConfig
+from metta_jobs.manager import JobManager
+from metta_jobs.states import JobState
+from tests.processes import kill_daemon, metta, until
+
+
+def sleeper(name: str = "a") -> JobConfig:
+    return JobConfig(name=name, command=("sleep", "600"))
+
+
+def test_a_second_daemon_is_refused_with_the_pid_of_the_first(manager: JobManager) -> None:
+    first = manager.start_daemon()
+    done = metta("--state-dir", manager.state_dir, "daemon", "run")
+    assert done.returncode == 2
+    assert f"pid {first.pid}" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert manager.daemon() == first
+
+
+def test_stop_leaves_jobs_running_and_start_takes_them_over(manager: JobManager) -> None:
+    (job,) = manager.submit([sleeper()], group="g").jobs
+    until(lambda: manager.job(job.id).state is JobState.RUNNING)
+    assert manager.stop_daemon() is not None
+    assert manager.daemon() is None
+    assert manager.stop_daemon() is None
+    manager.start_daemon()
+    manager.kill([job.id])
+    assert manager.wait([job.id], timeout_s=30)[0].state is JobState.KILLED
+
+
+def test_it_ends_by_itself_when_idle_and_comes_back_when_needed(
+    manager: JobManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("METTA_DAEMON_IDLE_EXIT_S", "0.2")
+    (job,) = manager.submit([JobConfig(name="a", command=("sleep", "1"))], group="g").jobs
+    until(lambda: manager.job(job.id).state is JobState.SUCCEEDED)
+    until(lambda: manager.daemon() is None, "the idle daemon's end")
+    manager.submit([JobConfig(name="b", command=("true",))], group="g")
+    assert manager.wait(["g/b"], timeout_s=30)[0].state is JobState.SUCCEEDED
+
+
+def test_it_ends_when_its_folder_is_removed(manager: JobManager) -> None:
+    pid = manager.start_daemon().pid
+    manager.close()
+    shutil.rmtree(manager.state_dir)
+    until(lambda: not Path(f"/proc/{pid}").exists() or _zombie(pid), "its end")
+
+
+def _zombie(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_a_folder_deeper_than_a_socket_s_name_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / ("d" * 60) / ("e" * 60) / "job_state"
+    with JobManager(root) as manager:
+        try:
+            manager.submit([JobConfig(name="a", command=("true",))], group="g")
+            assert manager.wait(["g"], timeout_s=30)[0].state is JobState.SUCCEEDED
+        finally:
+            kill_daemon(root)
+
+
+def test_secrets_reach_the_job_and_no_file_or_log_of_ours(manager: JobManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    manager.start_daemon()  # from a shell that does not know the secret yet
+    monkeypatch.setenv("MY_API_KEY", "hunter2-hunter2")
+    monkeypatch.setenv("PLAIN", "visible")
+    code = "import os, sys; sys.exit(os.environ.get('MY_API_KEY') != 'hunter2-hunter2' or os.environ['PLAIN'] != 'visible')"
+    (job,) = manager.submit(
+        [JobConfig(name="a", command=(sys.executable, "-c", code.replace("hunter2-hunter2", "hunter2-'+'hunter2")))],
+        group="g",
+    ).jobs
+    assert manager.wait([job.id], timeout_s=30)[0].state is JobState.SUCCEEDED
+    for path in manager.state_dir.rglob("*"):
+        if path.is_file():
+            assert b"hunter2-hunter2" not in path.read_bytes(), path
+
+
+def test_a_secret_that_a_new_daemon_does_not_know_is_said(manager: JobManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METTA_MAX_PARALLEL", "1")
+    monkeypatch.setenv("MY_API_KEY", "hunter2")
+    first, second = manager.submit([sleeper("first"), JobConfig(name="second", command=("true",))], group="g").jobs
+    until(lambda: manager.job(first.id).state is JobState.RUNNING)
+    monkeypatch.delenv("MY_API_KEY")
+    kill_daemon(manager.state_dir)
+    manager.kill([first.id])
+    manager.wait([second.id], timeout_s=30)
+    (note,) = [event for event in manager.events([second.id]) if event.kind == "note"]
+    assert note.reason is not None and "launched without MY_API_KEY" in note.reason
+
+
+def test_the_job_s_environment_names_it_and_is_scrubbed(manager: JobManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_SERVICE", "somebody-else")
+    monkeypatch.setenv("WANDB_RUN_ID", "somebody-else")
+    monkeypatch.setenv("METTA_GPUS", "7,8")
+    program = "import json, os; print(json.dumps(dict(os.environ)))"
+    config = JobConfig(name="a=1", command=(sys.executable, "-c", program), env={"EXTRA": "e"}, gpus=1)
+    (job,) = manager.submit([config], group="g").jobs
+    manager.wait([job.id], timeout_s=30)
+    import json
+
+    environment = json.loads(manager.log_path(job.id).read_text())
+    folder = str(manager.job(job.id).folder)
+    assert "WANDB_SERVICE" not in environment
+    assert environment["EXTRA"] == "e"
+    assert environment["WANDB_RUN_ID"] == f"g-a-1-{job.id}-1"
+    assert environment["WANDB_DIR"] == environment["METTA_JOB_DIR"] == folder
+    assert (environment["WANDB_RUN_GROUP"], environment["WANDB_NAME"]) == ("g", "a=1")
+    assert (environment["WANDB_MODE"], environment["WANDB_RESUME"]) == ("offline", "allow")
+    assert environment["CUDA_VISIBLE_DEVICES"] == "7"
+    assert (environment["METTA_GROUP"], environment["METTA_JOB_ID"], environment["METTA_ATTEMPT"]) == (
+        "g",
+        str(job.id),
+        "1",
+    )
+
+
+def test_wandb_is_online_only_when_somebody_is_logged_in(manager: JobManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = "import os; print(os.environ['WANDB_MODE'])"
+    netrc = Path(os.environ["HOME"]) / ".netrc"
+    netrc.write_text("machine api.wandb.ai login user password " + "x" * 40)
+    netrc.chmod(0o600)
+    (job,) = manager.submit([JobConfig(name="a", command=(sys.executable, "-c", program))], group="g").jobs
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    (other,) = manager.submit([JobConfig(name="b", command=(sys.executable, "-c", program))], group="h").jobs
+    manager.wait(["g", "h"], timeout_s=30)
+    assert manager.log_path(job.id).read_text() == "online\n"
+    assert manager.log_path(other.id).read_text() == "disabled\n"
+
+
+def test_the_state_folder_is_its_owner_s_alone(manager: JobManager) -> None:
+    manager.submit([JobConfig(name="a", command=("true",))], group="g")
+    assert stat.S_IMODE(manager.state_dir.stat().st_mode) == 0o700
+
+
+def test_a_daemon_started_from_a_job_is_not_part_of_it(manager: JobManager, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    command = (sys.executable, "-m", "metta_jobs", "--state-dir", str(other), "job", "submit", "--", "sleep", "600")
+    try:
+        manager.submit([JobConfig(name="a", command=command)], group="g")
+        assert manager.wait(["g"], timeout_s=60)[0].state is JobState.SUCCEEDED
+        with JobManager(other) as inner:
+            assert inner.daemon() is not None
+            until(lambda: inner.job(1).state is JobState.RUNNING, "the inner job")
+            inner.kill([1], force=True)
+            inner.wait([1], timeout_s=30)
+    finally:
+        kill_daemon(other)
+
+
+def test_a_command_that_vanished_fails_with_a_reason(manager: JobManager, tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\nexit 0\n")
+    program.chmod(0o755)
+    manager.submit([sleeper("a"), JobConfig(name="b", command=(str(program),), depends_on=("afterany:a",))], group="g")
+    program.unlink()
+    manager.kill(["g/a"], force=True)
+    (ended,) = manager.wait(["g/b"], timeout_s=30)
+    assert (ended.state, ended.exit_code) == (JobState.FAILED, 127)
+    assert ended.reason == f"the command {program} does not exist"
+
+
+def test_status_of_nothing(tmp_path: Path) -> None:
+    from metta_jobs.paths import StateDir
+
+    assert control.status(StateDir(tmp_path / "nowhere")) is None
