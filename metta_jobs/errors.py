@@ -2,6 +2,7 @@
 
 MettaError                 every error of ours; `exit_code` is what the CLI ends with
 ├── InvalidInput           a value that the user gave cannot be used; nothing was stored
+│   ├── NoState            a folder that holds no queue yet
 │   ├── UnknownName        a name that does not exist; the message offers the nearest ones
 │   └── DependencyCycle    jobs that would wait for each other
 ├── AlreadyExists          a name that is taken
@@ -30,6 +31,10 @@ class InvalidInput(MettaError):
 
 class UnknownName(InvalidInput):
     """A group, job, recipe or field that does not exist."""
+
+
+class NoState(InvalidInput):
+    """A folder that holds no queue yet."""
 
 
 class DependencyCycle(InvalidInput):

@@ -14,7 +14,7 @@ from metta_jobs.daemon.decide import Capacity
 from metta_jobs.daemon.lock import Holder
 from metta_jobs.daemon.service import usable_cpus
 from metta_jobs.environment import split
-from metta_jobs.errors import InvalidInput, UnknownName, nearest
+from metta_jobs.errors import InvalidInput, NoState, UnknownName, nearest
 from metta_jobs.executors.devices import find_gpus
 from metta_jobs.job import JobConfig, check_name
 from metta_jobs.paths import StateDir, find_project, find_state_dir
@@ -34,7 +34,8 @@ class JobManager:
     """The queue of one project.
 
     `state_dir` is the folder of the state; by default $METTA_JOB_STATE, else job_state/ in the project (the nearest
-    parent folder with a pyproject.toml or a job_state/). Opening it creates or migrates the database when needed.
+    parent folder with a pyproject.toml or a job_state/). Opening it creates or migrates the database when needed;
+    without `create`, a folder that holds no queue raises NoState.
     An instance belongs to one thread.
 
         >>> manager = JobManager()
@@ -42,9 +43,13 @@ class JobManager:
         >>> manager.wait(["first"])
     """
 
-    def __init__(self, state_dir: Path | str | None = None) -> None:
+    def __init__(self, state_dir: Path | str | None = None, *, create: bool = True) -> None:
         self.project_dir = find_project()
         self._dir = StateDir(find_state_dir(Path(state_dir) if state_dir is not None else None))
+        if not create and not self._dir.database.exists():
+            raise NoState(
+                f"There are no jobs yet: {self._dir.root} holds no queue. `metta job submit -- COMMAND` starts one."
+            )
         self._dir.create()
         self._store = Store(self._dir.database)
         self._clock = SystemClock()

@@ -1,9 +1,9 @@
 """For tests, ours and yours: an executor without processes, a clock that is turned by hand, a house to tick.
 
-    >>> house = make_house(tmp_path)                       # a store, a FakeExecutor, a ManualClock
-    >>> add(house, JobConfig(name="a", command=("train",)))
-    >>> tick(house)
-    >>> house.executors["local"].end((1, 1), exit_code=0)
+>>> house = make_house(tmp_path)                       # a store, a FakeExecutor, a ManualClock
+>>> add(house, JobConfig(name="a", command=("train",)))
+>>> tick(house)
+>>> house.executors["local"].end((1, 1), exit_code=0)
 """
 
 from __future__ import annotations

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import click
 import typer
 from pydantic import ValidationError
 
@@ -55,26 +55,18 @@ def _root(
 
 def run(arguments: list[str] | None = None) -> None:
     """Run the program and exit with its code: 2 for what the user can mend, 1 where a run failed."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that knows no "✓" shall not end the program
     debug = "--debug" in (arguments if arguments is not None else sys.argv)
     try:
-        result: Any = app(args=arguments, standalone_mode=False, prog_name="metta")
-        code = result if isinstance(result, int) else 0
+        app(args=arguments, prog_name="metta")
     except MettaError as error:
         code = _complain(error, str(error), error.exit_code, debug)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         code = _complain(error, f"{where}: {first['msg'].removeprefix('Value error, ')}.", 2, debug)
-    except click.exceptions.Abort:
-        code = _complain(None, "Nothing was done.", 2, debug=False)
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except KeyboardInterrupt:
-        code = 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; nothing to say at exit
-        code = 0
     except Exception as error:  # noqa: BLE001  (the last resort: a sentence instead of a traceback)
         code = _complain(
             error,

@@ -26,11 +26,11 @@ class _State:
 STATE = _State()
 
 
-def manager() -> JobManager:
-    """The manager of the state folder that the command line named."""
+def manager(*, create: bool = False) -> JobManager:
+    """The manager of the state folder that the command line named; who only looks does not make one."""
     from metta_jobs.manager import JobManager
 
-    return JobManager(STATE.state_dir)
+    return JobManager(STATE.state_dir, create=create)
 
 
 def console() -> Console:
@@ -47,10 +47,6 @@ def print_json(value: Any) -> None:
 
 def complete_group(incomplete: str) -> list[str]:
     """Names of groups for the shell; none when the state cannot be read."""
-    from metta_jobs.paths import find_state_dir
-
-    if not (find_state_dir(STATE.state_dir) / "jobs.sqlite").exists():
-        return []
     try:
         with manager() as opened:
             return [group.name for group in reversed(opened.groups()) if group.name.startswith(incomplete)]

@@ -20,7 +20,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON with stable keys.
 @app.command(epilog="Example: `metta daemon start`")
 def start() -> None:
     """Start the daemon, if none runs."""
-    with manager() as opened:
+    with manager(create=True) as opened:
         before = opened.daemon()
         running = opened.start_daemon()
     typer.echo(f"The daemon {'runs already' if before else 'is started'} (pid {running.pid}).")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from metta_jobs.cli import job_change
 from metta_jobs.cli.context import complete_group, console, manager, print_json
-from metta_jobs.errors import InvalidInput, UnknownName, nearest
+from metta_jobs.errors import InvalidInput, NoState, UnknownName, nearest
 from metta_jobs.states import JobState
 from metta_jobs.views import JobView
+
+if TYPE_CHECKING:
+    from metta_jobs.manager import JobManager
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Submit, watch and end jobs.")
 job_change.register(app)
@@ -43,7 +46,17 @@ def list_jobs(
 ) -> None:
     """List groups with their counts, or the jobs of one group."""
     wanted = _state(state)
-    with manager() as opened:
+    try:
+        opened = manager()
+    except NoState as nothing:
+        if group is not None:
+            raise
+        if as_json:
+            print_json({"groups": []})
+        else:
+            typer.echo(str(nothing))
+        return
+    with opened:
         if group is None:
             _list_groups(opened, wanted, everything, as_json)
             return
@@ -54,17 +67,15 @@ def list_jobs(
     if as_json:
         print_json(view.to_dict())
         return
+    from metta_jobs.display.listing import show as show_table
     from metta_jobs.display.tables import render_jobs
 
-    console().print(render_jobs(view, datetime.now(UTC)))
+    show_table(render_jobs(view, datetime.now(UTC)), console())
     if warning:
         typer.echo(warning, err=True)
 
 
-def _list_groups(opened: object, wanted: JobState | None, everything: bool, as_json: bool) -> None:
-    from metta_jobs.manager import JobManager
-
-    assert isinstance(opened, JobManager)
+def _list_groups(opened: JobManager, wanted: JobState | None, everything: bool, as_json: bool) -> None:
     groups = opened.groups()
     if wanted is not None:
         groups = [group for group in groups if any(job.state is wanted for job in opened.group(group.name).jobs)]
@@ -77,9 +88,10 @@ def _list_groups(opened: object, wanted: JobState | None, everything: bool, as_j
     if not shown:
         typer.echo("No jobs yet. `metta run --list` shows the recipes; `metta job submit -- COMMAND` runs any command.")
         return
+    from metta_jobs.display.listing import show as show_table
     from metta_jobs.display.tables import render_groups
 
-    console().print(render_groups(list(reversed(shown)), datetime.now(UTC)))
+    show_table(render_groups(list(reversed(shown)), datetime.now(UTC)), console())
     if len(shown) < len(groups):
         typer.echo(f"… and {len(groups) - len(shown)} older groups: --all shows them.")
     if warning:
@@ -102,13 +114,13 @@ def monitor(
     refresh: Annotated[float, typer.Option(min=0.1, help="Seconds between refreshes.")] = 2.0,
     logs: Annotated[bool, typer.Option("--logs/--no-logs", help="Show the ends of the jobs' logs.")] = True,
     once: Annotated[bool, typer.Option("--once", help="Show one frame and exit.")] = False,
-) -> int:
+) -> None:
     """Watch a group live. Ctrl-C leaves its jobs running."""
     from metta_jobs.display.watch import watch_group
 
     with manager() as opened:
         opened.group(group)
-        return watch_group(opened, group, refresh=refresh, logs=logs, once=once)
+        raise typer.Exit(watch_group(opened, group, refresh=refresh, logs=logs, once=once))
 
 
 @app.command(epilog="Example: `metta job show 14`")
@@ -121,12 +133,13 @@ def show(target: Target, as_json: Json = False) -> None:
         print_json(job.to_dict() | {"events": [event.to_dict() for event in events]})
         return
     from metta_jobs.display.job import render_job
+    from metta_jobs.display.listing import show as show_table
     from metta_jobs.display.logtail import read_tail
     from metta_jobs.metrics.artifacts import find_artifacts
 
-    tail = read_tail(job.folder / "output.log", 15) if job.folder else []
+    tail = read_tail(job.folder / "output.log") if job.folder else []
     artifacts = find_artifacts(job.folder) if job.folder else []
-    console().print(render_job(job, events, tail, artifacts, datetime.now(UTC)))
+    show_table(render_job(job, events, tail, artifacts, datetime.now(UTC)), console())
 
 
 @app.command(epilog="Example: `metta job why 14`")
@@ -182,7 +195,7 @@ def wait(
     ],
     timeout: Annotated[float | None, typer.Option(min=0, help="Seconds to wait at most.")] = None,
     as_json: Json = False,
-) -> int:
+) -> None:
     """Wait until jobs have ended. Exit code: 0 all succeeded, 1 some did not, 124 time is up."""
     with manager() as opened:
         found = opened.wait(targets, timeout_s=timeout)
@@ -195,7 +208,7 @@ def wait(
             typer.echo(f"{job.group}/{job.name} ({job.id}) {job.state.value}: {job.reason}", err=True)
         if open_jobs:
             typer.echo(f"Time is up: {len(open_jobs)} of {len(found)} jobs have not ended.", err=True)
-    return 124 if open_jobs else 1 if unsuccessful else 0
+    raise typer.Exit(124 if open_jobs else 1 if unsuccessful else 0)
 
 
 @app.command(epilog="Example: `metta job events 14`")
@@ -212,5 +225,6 @@ def events(
         print_json({"events": [event.to_dict() for event in found]})
         return
     from metta_jobs.display.job import render_events
+    from metta_jobs.display.listing import show as show_table
 
-    console().print(render_events(found))
+    show_table(render_events(found, of_one_job=len({event.job_id for event in found}) == 1), console())

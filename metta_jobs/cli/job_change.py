@@ -51,7 +51,7 @@ def submit(
     as_json: Json = False,
 ) -> None:
     """Submit any command as a job."""
-    with manager() as opened:
+    with manager(create=True) as opened:
         chosen = name or opened.free_name(group, _stem(command[0]))
         config = _config(chosen, command, after or [], gpus, cpus, timeout, env or [], cwd)
         view = opened.submit([config], group=group)
@@ -97,8 +97,8 @@ def kill(
     force: Annotated[bool, typer.Option("--force", help="KILL at once: no question, no grace.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: Json = False,
-) -> int:
-    """End jobs: TERM to the whole process tree, KILL after the grace. Pending ones are cancelled, ended ones untouched."""
+) -> None:
+    """End jobs: TERM to the whole process tree, KILL after the grace; pending ones are cancelled."""
     with manager() as opened:
         doomed = [job for job in opened.jobs(targets) if not job.state.terminal]
         if not doomed:
@@ -106,10 +106,10 @@ def kill(
                 print_json({"jobs": []})
             else:
                 typer.echo("Nothing to kill: all of these jobs have ended.")
-            return 0
+            return
         if not (force or yes):
             _list(doomed)
-            typer.confirm(f"End {_jobs(len(doomed))}?", abort=True, err=True)
+            _ask(f"End {_jobs(len(doomed))}?")
         asked = opened.kill([job.id for job in doomed], force=force)
         ids = [job.id for job in asked]
         grace = max((job.grace_s for job in asked), default=0.0)
@@ -121,7 +121,7 @@ def kill(
         typer.echo(f"{_jobs(len(ended) - len(open_jobs))} ended.")
         for job in open_jobs:
             typer.echo(f"{job.group}/{job.name} ({job.id}) has not ended yet: {job.reason}", err=True)
-    return 1 if open_jobs else 0
+    raise typer.Exit(1 if open_jobs else 0)
 
 
 def retry(
@@ -140,6 +140,15 @@ def retry(
         return
     _list(again)
     typer.echo(f"{_jobs(len(again))} tried again.")
+
+
+def _ask(question: str) -> None:
+    try:
+        agreed = typer.confirm(question, err=True)
+    except typer.Abort:
+        raise InvalidInput("Nothing was done: nobody answered. --yes does not ask.") from None
+    if not agreed:
+        raise InvalidInput("Nothing was done.")
 
 
 def _list(jobs: list[JobView]) -> None:

@@ -16,7 +16,7 @@ def notebook(
     group: Annotated[str, typer.Argument(help="The group to tell of.", autocompletion=complete_group)],
     output: Annotated[Path | None, typer.Option(help="Where to; by default notebooks/GROUP.ipynb.")] = None,
     open_it: Annotated[bool, typer.Option("--open", help="Open it afterwards.")] = False,
-) -> int:
+) -> None:
     """Write a group's notebook and run it, now: `metta notebook my_group --open`."""
     from metta_jobs.notebook import write_notebook
 
@@ -31,5 +31,4 @@ def notebook(
             subprocess.Popen([opener, str(written)], start_new_session=True)
         except FileNotFoundError:
             typer.echo(f"There is no {opener} here; open it with Jupyter or your editor.", err=True)
-            return 1
-    return 0
+            raise typer.Exit(1) from None

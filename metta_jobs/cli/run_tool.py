@@ -30,32 +30,32 @@ def run(
         bool, typer.Option("--dry-run", help="Print the resolved configuration and the jobs' commands; store nothing.")
     ] = False,
     list_all: Annotated[bool, typer.Option("--list", help="List the recipes and their functions.")] = False,
-) -> int:
+) -> None:
     """Run a recipe's function: `metta run arena.experiment remote=false`.
 
     Arguments are key=value: the function's own, typed; or any field of what it returns, by its dotted path
     (trainer.total_timesteps=1000000). Lists and dictionaries are JSON or Python literals.
     """
     if list_all:
-        return _list()
+        raise typer.Exit(_list())
     if recipe is None:
         raise InvalidInput("Name what to run, as RECIPE.FUNCTION; `metta run --list` shows what there is.")
     from metta_jobs.recipe import build
 
     tool = build(recipe, context.args, find_project())
     if not dry_run:
-        return tool.run()
+        raise typer.Exit(tool.run())
     typer.echo(f"{recipe} → {type(tool).__name__}")
     typer.echo(json.dumps(tool.model_dump(mode="json"), indent=2))
     for job in tool.jobs(find_project()):
         typer.echo(f"\njob {job.name}{f' (gpus={job.gpus})' if job.gpus else ''}:\n  {shlex.join(job.command)}")
     typer.echo("\nDry run: nothing was stored.", err=True)
-    return 0
 
 
 def _list() -> int:
     from rich.table import Table
 
+    from metta_jobs.display.listing import show
     from metta_jobs.recipe import list_recipes
 
     project = find_project()
@@ -66,7 +66,7 @@ def _list() -> int:
         table.add_column()
         for recipe in found:
             table.add_row(recipe.name, recipe.title)
-        console().print(table)
+        show(table, console())
     elif not broken:
         typer.echo(f"{project} has no recipes/ folder with functions that return a tool.")
     for message in broken:

@@ -89,5 +89,7 @@ def _url_in_output(path: Path) -> str | None:
             text += b"\n" + file.read(_STRETCH_BYTES)
     except FileNotFoundError:
         return None
+    if b"View run" not in text:
+        return None  # the usual case, asked every second by the monitor
     urls = _VIEW_RUN.findall(_ANSI.sub("", text.decode("utf-8", "replace")))
     return urls[-1] if urls else None

@@ -46,7 +46,10 @@ class ProgressReader:
         self._starts: dict[Path, _Start] = {}
 
     def poll(self) -> Progress:
-        """Read what is new and return the newest values. A long log that is new to this reader is read at its ends."""
+        """Read what is new and return the newest values. Raises OSError when a log may not be read.
+
+        A long log that is new to this reader is read at its ends, if they tell everything.
+        """
         newest: Row = {}
         total: float | None = None
         next_step: dict[str | None, int] = {}

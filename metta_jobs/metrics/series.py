@@ -15,7 +15,8 @@ def read_series(folder: Path, keys: Sequence[str], max_points: int | None = 1000
 
     Every key is a series of its own, empty when it was never logged, with at most `max_points` points (None: all).
     The x axis is the metric `metric/agent_step` if it was logged together with the key, else `global_step`, else
-    wandb's count of log calls.
+    wandb's count of log calls. Where a resumed run did steps again, the later values replace the earlier. Raises
+    OSError when a log may not be read.
     """
     return {key: thin(series, max_points) for key, series in collect(WandbFolder(folder), keys).items()}
 

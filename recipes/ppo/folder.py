@@ -36,7 +36,8 @@ class RunFolder:
 
     def checkpoints(self) -> list[Path]:
         """The complete checkpoints, oldest first."""
-        return sorted((self.root / "checkpoints").glob("*.zip"), key=lambda path: path.stat().st_mtime_ns)
+        found = (self.root / "checkpoints").glob("[!.]*.zip")
+        return sorted(found, key=lambda path: path.stat().st_mtime_ns)
 
     def add(self, relative: str, write: Callable[[Path], object]) -> Path:
         """Let `write` fill a file beside the wanted one, then rename it into place; returns its path."""

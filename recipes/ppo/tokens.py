@@ -19,7 +19,7 @@ class TokenEncoder:
     """Turns tokens [B, T, 3] (uint8: packed place, feature, value) into float32 [B, D].
 
     D = rows × columns × planes of the agent's window (the agent in its middle), then the share of the episode that has
-    passed, the agent's own hearts, the last reward, and the last action one-hot. All values lie within 0 and 1, but for
+    passed, the agent's own hearts, and the last action one-hot. (MettaGrid's last_reward is left out: it is always 0.) All values lie within 0 and 1, but for
     own hearts, which may exceed 1.
     """
 
@@ -31,7 +31,6 @@ class TokenEncoder:
         self._tag, self._heart = ids.feature_id("tag"), ids.feature_id("inv:heart")
         self._completed = ids.feature_id("episode_completion_pct")
         self._last_action = ids.feature_id("last_action")
-        self._last_reward = ids.feature_id("last_reward")
         self._plane_of_tag = np.full(256, -1, dtype=np.int64)
         for tag, name in enumerate(ids.tag_names()):
             if name in PLANES:
@@ -44,7 +43,7 @@ class TokenEncoder:
             if row < self._rows and column < self._columns:
                 self._cell_of_place[place] = row * self._columns + column
         self._scalars = cells * len(PLANES)
-        self.size = self._scalars + 3 + self._num_actions
+        self.size = self._scalars + 2 + self._num_actions
 
     def encode(self, tokens: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Encode [B, T, 3] tokens; returns a fresh [B, size] array."""
@@ -68,9 +67,8 @@ class TokenEncoder:
         out[agent[own], self._scalars + 1] = value[own] / _HEARTS_SCALE
 
         everywhere = place == _GLOBAL
-        for number, (name, scale) in {0: (self._completed, 255.0), 2: (self._last_reward, 1.0)}.items():
-            found = everywhere & (feature == name)
-            out[agent[found], self._scalars + number] = np.minimum(value[found] / scale, 1.0)
+        completed = everywhere & (feature == self._completed)
+        out[agent[completed], self._scalars] = value[completed] / 255.0
         acted = everywhere & (feature == self._last_action) & (value < self._num_actions)
-        out[agent[acted], self._scalars + 3 + value[acted].astype(np.int64)] = 1.0
+        out[agent[acted], self._scalars + 2 + value[acted].astype(np.int64)] = 1.0
         return out

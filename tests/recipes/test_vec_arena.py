@@ -33,7 +33,7 @@ def image(observation: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def scalars(observation: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Share of the episode that has passed, own hearts / 10, last reward, last action one-hot."""
+    """Share of the episode that has passed, own hearts / 10, last action one-hot."""
     return observation[WINDOW * WINDOW * len(PLANES) :]
 
 
