@@ -118,5 +118,5 @@ def _entry(path: str, given: Any) -> Any:
 
 def _first(error: ValidationError, path: str) -> str:
     first = error.errors()[0]
-    where = path + ".".join(str(part) for part in first["loc"])
+    where = (path + ".".join(str(part) for part in first["loc"])).rstrip(".")
     return f"{where}: {sentence(first['msg'])}" if where else sentence(first["msg"])

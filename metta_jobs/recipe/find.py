@@ -97,12 +97,28 @@ def _returns_tool(function: Callable[..., Any]) -> bool:
     return inspect.isclass(returned) and issubclass(returned, Tool)
 
 
+def _take_folder(folder: Path) -> None:
+    """Let `recipes` mean this folder, also where the path has another of this name, with an __init__.py."""
+    known = sys.modules.get(FOLDER)
+    if known is not None and str(folder) in list(getattr(known, "__path__", [])):
+        return
+    for name in [name for name in sys.modules if name == FOLDER or name.startswith(f"{FOLDER}.")]:
+        del sys.modules[name]
+    if not (folder / "__init__.py").exists():
+        package = ModuleType(FOLDER)
+        package.__path__ = [str(folder)]
+        sys.modules[FOLDER] = package
+
+
 def _import(name: str, project: Path) -> ModuleType:
     """Import `recipes.<name>` of the project, or else `name` itself."""
     if str(project) not in sys.path:
         sys.path.insert(0, str(project))
     local = project.joinpath(FOLDER, *name.split(".")).with_suffix(".py")
-    full = f"{FOLDER}.{name}" if local.is_file() else name
+    full = name
+    if local.is_file():
+        full = f"{FOLDER}.{name}"
+        _take_folder(project / FOLDER)
     try:
         if importlib.util.find_spec(full) is None:
             raise ModuleNotFoundError(name=full)
@@ -117,5 +133,11 @@ def _import(name: str, project: Path) -> ModuleType:
     except MettaError:
         raise
     except Exception as error:
-        lines = "".join(traceback.format_exception(error)[-3:]).rstrip()
-        raise InvalidInput(f"The recipe {name!r} could not be imported:\n{lines}") from error
+        raise InvalidInput(f"The recipe {name!r} could not be imported:\n{_own_lines(error, project)}") from error
+
+
+def _own_lines(error: Exception, project: Path) -> str:
+    """The end of the traceback as far as it lies in the project, and the error itself."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).is_relative_to(project)]
+    ours = [f for f in frames if not Path(f.filename).is_relative_to(Path(__file__).parent)]
+    return "".join([*traceback.format_list(ours[-2:]), *traceback.format_exception_only(error)]).rstrip()

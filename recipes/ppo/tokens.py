@@ -19,8 +19,8 @@ class TokenEncoder:
     """Turns tokens [B, T, 3] (uint8: packed place, feature, value) into float32 [B, D].
 
     D = rows × columns × planes of the agent's window (the agent in its middle), then the share of the episode that has
-    passed, the agent's own hearts, and the last action one-hot. (MettaGrid's last_reward is left out: it is always 0.) All values lie within 0 and 1, but for
-    own hearts, which may exceed 1.
+    passed, the agent's own hearts, and the last action one-hot. All values lie within 0 and 1, but for own hearts,
+    which may exceed 1. MettaGrid's last_reward is left out: in 0.26.22 it is 0 even after a reward.
     """
 
     def __init__(self, game: Any, action_names: list[str]) -> None:

@@ -86,8 +86,8 @@ def test_walking_into_an_altar_takes_one_heart_from_it(arena: VecArena) -> None:
                 assert rewards[agent] == 0.0, "an empty altar gave a heart"
                 refused.add(int(action))
             elif rewards[agent] == 1.0 and not dones[agent]:
-                assert scalars(observations[agent])[2] == 1.0
-                assert scalars(observations[agent])[3 + action] == 1.0
+                assert scalars(observations[agent])[2 + action] == 1.0
+                assert image(observations[agent])[NEIGHBOUR[int(action)]][HEARTS] < cell[HEARTS]
                 taken.add(int(action))
         if len(taken) == len(refused) == 4:
             return
