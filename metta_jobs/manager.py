@@ -171,7 +171,7 @@ class JobManager:
     def log_path(self, job_id: int, attempt: int | None = None) -> Path:
         """The file of an attempt's output (the newest by default); it need not exist yet. Raises UnknownName."""
         job = self.job(job_id)
-        number = job.attempt if attempt is None else attempt
+        number = max(job.attempt, 1) if attempt is None else attempt
         if not 1 <= number <= max(job.attempt, 1):
             raise UnknownName(f"Job {job_id} has no attempt {number}; it has {job.attempt}.")
         return self._dir.attempt(job_id, number) / "output.log"

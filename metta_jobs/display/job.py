@@ -15,7 +15,7 @@ from metta_jobs.display.errorlines import error_lines
 from metta_jobs.display.format import age, duration
 from metta_jobs.display.listing import Field, Listing
 from metta_jobs.display.marks import MARKS
-from metta_jobs.display.rows import KINDS, link_of
+from metta_jobs.display.rows import KINDS, link_of, shown_target
 from metta_jobs.display.sanitize import clean_lines, one_line
 from metta_jobs.metrics.artifacts import Artifact
 from metta_jobs.states import FAILURES
@@ -83,7 +83,7 @@ def _facts(job: JobView, artifacts: Sequence[Artifact], now: datetime) -> Iterat
     if job.folder:
         yield "folder", Text(one_line(str(job.folder)))
     for artifact in artifacts:
-        yield KINDS[artifact.kind], Text(one_line(artifact.target), Style(link=link_of(artifact)))
+        yield KINDS[artifact.kind], Text(one_line(shown_target(artifact)), Style(link=link_of(artifact)))
 
 
 def _grid(facts: Iterator[tuple[str, Text]]) -> Table:

@@ -37,7 +37,7 @@ _SAYS_ONLY_THE_CODE = re.compile(r"exit(?:ed)?(?: with)?(?: code)? -?\d+\.?", re
 
 
 #: How each kind of artifact is called.
-KINDS = {"wandb": "W&B", "checkpoint": "checkpoint", "replay": "replay", "log": "log"}
+KINDS = {"notebook": "notebook", "wandb": "W&B", "checkpoint": "checkpoint", "replay": "replay", "log": "log"}
 
 
 @dataclass(frozen=True)
@@ -110,13 +110,20 @@ def below(text: str, style: str | Style, bar_style: str, columns: Columns) -> Te
 def artifact_line(artifact: Artifact, columns: Columns) -> Text:
     """Return the line of one thing to open, a link where the terminal can follow links."""
     kind = fit(KINDS[artifact.kind], max(map(len, KINDS.values())))
-    target = one_line(artifact.target)
+    target = one_line(shown_target(artifact))
     room = columns.width - 2 * MARGIN - _SYMBOL - len("│ ") - len(kind) - GAP
     line = below(f"{kind}  ", "dim", "green dim", columns)
     line.append(" " * max(0, MARGIN + _SYMBOL + len("│ ") + len(kind) + GAP - line.cell_len))
     line.append(shorten(target, max(0, room)), Style(link=link_of(artifact)))
     line.truncate(columns.width, overflow="ellipsis")
     return line
+
+
+def shown_target(artifact: Artifact) -> str:
+    """Return the target as people type it: a path below the current folder without the way to it."""
+    if artifact.is_url or not Path(artifact.target).is_relative_to(Path.cwd()):
+        return artifact.target
+    return str(Path(artifact.target).relative_to(Path.cwd()))
 
 
 def link_of(artifact: Artifact) -> str:

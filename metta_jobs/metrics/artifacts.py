@@ -19,7 +19,7 @@ _STRETCH_BYTES = 256 * 1024
 class Artifact:
     """One thing to open: `target` is a URL or the absolute path of a file or folder, `label` a short name for it."""
 
-    kind: Literal["wandb", "checkpoint", "replay", "log"]
+    kind: Literal["notebook", "wandb", "checkpoint", "replay", "log"]
     label: str
     target: str
 
@@ -32,10 +32,13 @@ class Artifact:
 def find_artifacts(folder: Path) -> list[Artifact]:
     """Return what the attempt folder of a job holds.
 
-    The W&B run (its URL from `links.json` or from what wandb printed; else its local folder), the newest entry of
-    `checkpoints/`, the files of `replays/`, and `output.log`.
+    The notebook that it wrote (named by `links.json`), the W&B run (its URL from `links.json` or from what wandb
+    printed; else its local folder), the newest entry of `checkpoints/`, the files of `replays/`, and `output.log`.
     """
     found: list[Artifact] = []
+    notebook = _links(folder).get("notebook")
+    if isinstance(notebook, str) and Path(notebook).is_file():
+        found.append(Artifact("notebook", Path(notebook).name, notebook))
     if url := _wandb_url(folder):
         found.append(Artifact("wandb", "W&B run", url))
     elif logs := find_logs(folder):
@@ -66,16 +69,18 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _wandb_url(folder: Path) -> str | None:
-    return _url_in_links(folder / "links.json") or _url_in_output(folder / "output.log")
+    url = _links(folder).get("wandb")
+    known = isinstance(url, str) and url.startswith(("http://", "https://"))
+    return str(url) if known else _url_in_output(folder / "output.log")
 
 
-def _url_in_links(path: Path) -> str | None:
+def _links(folder: Path) -> dict[str, object]:
+    """What the job says that it left elsewhere: {"wandb": URL, "notebook": path}."""
     try:
-        links = json.loads(path.read_bytes())
+        links = json.loads((folder / "links.json").read_bytes())
     except (FileNotFoundError, ValueError):
-        return None  # none, or half written by a job that was killed: the output may still tell
-    url = links.get("wandb") if isinstance(links, dict) else None
-    return url if isinstance(url, str) and url.startswith(("http://", "https://")) else None
+        return {}  # none, or half written by a job that was killed: the output may still tell
+    return links if isinstance(links, dict) else {}
 
 
 def _url_in_output(path: Path) -> str | None:

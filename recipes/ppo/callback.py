@@ -13,6 +13,13 @@ from recipes.ppo.runlog import REWARD, SPS, RunLog
 from recipes.ppo.stop import StopSignals
 
 
+def diverged(step: int) -> RunFailed:
+    """The error for a training whose loss or weights are NaN or infinite."""
+    return RunFailed(
+        f"The training diverged: the loss is no longer finite at step {step:,}. Lower trainer.learning_rate."
+    )
+
+
 class Progress(BaseCallback):
     """Logs one row per rollout and the update that followed it; saves checkpoints; stops when asked to."""
 
@@ -66,7 +73,7 @@ class Progress(BaseCallback):
             if name.startswith("train/") and isinstance(value, int | float)
         }
         if not math.isfinite(losses.get("train/loss", 0.0)):
-            raise RunFailed(f"The loss is no longer finite at step {step:,}: lower trainer.learning_rate.")
+            raise diverged(step)
         values = {SPS: sps, **losses}
         line = f"step {step:,} of {self._total:,}"
         if episodes := self.model.ep_info_buffer:

@@ -45,7 +45,7 @@ def evaluate(tool: EvaluateTool) -> int:
 
 def _player(tool: EvaluateTool, env: VecEnv) -> tuple[Player, int]:
     if tool.checkpoint is None:
-        return RandomPlayer(env.action_space, env.num_envs, tool.seed), 0
+        return RandomPlayer(env.action_space, tool.seed), 0
     if not zipfile.is_zipfile(tool.checkpoint):
         raise InvalidInput(f"{tool.checkpoint} is no checkpoint: a checkpoint is a .zip file that a training wrote.")
     model = PPO.load(tool.checkpoint, device=tool.device)

@@ -6,9 +6,10 @@ import time
 
 import torch
 from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
-from recipes.ppo.callback import Progress
+from recipes.ppo.callback import Progress, diverged
 from recipes.ppo.folder import RunFolder
 from recipes.ppo.play import episode_returns
 from recipes.ppo.runlog import REWARD, RunLog
@@ -34,7 +35,7 @@ def learn(tool: TrainTool) -> int:
         log.row(0, {REWARD: untrained})
         print(f"step 0 of {total:,} · reward {untrained:.2f} (untrained)", flush=True)
         progress = Progress(log, folder, stop, total, tool.checkpoint_every, tool.keep_checkpoints)
-        model.learn(total, callback=progress, log_interval=None)  # type: ignore[arg-type]
+        improve(model, total, progress)
         progress.save()
         if stop.received is not None:
             print(f"Stopped by signal {stop.received} at step {model.num_timesteps:,}; checkpoint saved.", flush=True)
@@ -67,6 +68,17 @@ def make_model(tool: TrainTool, env: VecEnv) -> PPO:
         seed=tool.seed,
         device=tool.device,
     )
+
+
+def improve(model: PPO, total: int, callback: BaseCallback) -> None:
+    """Train `model` for `total` agent steps; raise RunFailed when its weights become NaN or infinite."""
+    try:
+        model.learn(total, callback=callback, log_interval=None)  # type: ignore[arg-type]
+    except ValueError as error:
+        # Once the weights are NaN, torch refuses to make a distribution of actions, in words about tensors.
+        if all(bool(weights.isfinite().all()) for weights in model.policy.parameters()):
+            raise
+        raise diverged(model.num_timesteps) from error
 
 
 def _untrained_reward(tool: TrainTool, model: PPO) -> float:

@@ -21,18 +21,17 @@ class Player(Protocol):
 
 
 class RandomPlayer:
-    """Draws actions uniformly."""
+    """Draws actions uniformly, one for each observation of the batch."""
 
-    def __init__(self, action_space: spaces.Space[Any], num_envs: int, seed: int) -> None:
+    def __init__(self, action_space: spaces.Space[Any], seed: int) -> None:
         self._space = action_space
         self._space.seed(seed)
-        self._num_envs = num_envs
 
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
     ) -> tuple[NDArray[Any], Any]:
         """Return (actions, state)."""
-        return np.stack([self._space.sample() for _ in range(self._num_envs)]), state
+        return np.stack([self._space.sample() for _ in range(len(observation))]), state
 
 
 def episode_returns(player: Player, env: VecEnv, episodes: int, *, deterministic: bool = False) -> NDArray[np.float64]:

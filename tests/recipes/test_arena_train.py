@@ -14,49 +14,55 @@ from stable_baselines3 import PPO
 
 from metta_jobs.metrics import find_artifacts, read_series
 from recipes.ppo.config import ArenaConfig
+from recipes.ppo.folder import RunFolder
 from recipes.ppo.play import RandomPlayer, episode_returns
+from recipes.ppo.replay import write_replay
 from recipes.ppo.vec_arena import VecArena
 
 STEPS = 49_152
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, run_recipe: RunRecipe) -> Path:
-    """The folder of a short training."""
-    folder = tmp_path_factory.mktemp("arena")
-    code, output = run_recipe(folder, "arena.train", f"trainer.total_timesteps={STEPS}", "trainer.learning_rate=0.001")
+def test_agents_learn_to_collect_hearts(tmp_path: Path, run_recipe: RunRecipe) -> None:
+    code, output = run_recipe(
+        tmp_path, "arena.train", f"trainer.total_timesteps={STEPS}", "trainer.learning_rate=0.001"
+    )
     assert code == 0, output
-    return folder
-
-
-@pytest.mark.xdist_group("arena")
-def test_the_agents_learn_to_collect_hearts(trained: Path) -> None:
-    rewards = read_series(trained, ["overview/reward"])["overview/reward"]
+    rewards = read_series(tmp_path, ["overview/reward"])["overview/reward"]
     assert rewards.steps == [0, *range(4096, STEPS + 1, 4096)]
     assert 0.5 < rewards.values[0] < 3, "an untrained policy stumbles over some hearts"
     assert rewards.values[-1] > 2 * rewards.values[0]
 
-
-@pytest.mark.xdist_group("arena")
-def test_checkpoint_and_replay_are_left(trained: Path) -> None:
-    assert {artifact.kind for artifact in find_artifacts(trained)} == {"wandb", "checkpoint", "replay"}
-    [replay] = (trained / "replays").iterdir()
+    assert {artifact.kind for artifact in find_artifacts(tmp_path)} == {"wandb", "checkpoint", "replay"}
+    [replay] = (tmp_path / "replays").iterdir()
     content = json.loads(zlib.decompress(replay.read_bytes()))
     assert (content["num_agents"], content["max_steps"]) == (8, 64)
     assert "altar" in content["type_names"]
     assert sum(content["infos"]["episode_rewards"]) > 0
 
-
-@pytest.mark.xdist_group("arena")
-def test_trained_agents_collect_more_than_random_ones(trained: Path, tmp_path: Path, run_recipe: RunRecipe) -> None:
-    [checkpoint] = (trained / "checkpoints").iterdir()
-    code, output = run_recipe(tmp_path, "arena.evaluate", f"checkpoint={checkpoint}", "replay=true")
+    [checkpoint] = (tmp_path / "checkpoints").iterdir()
+    folder = tmp_path / "evaluation"
+    folder.mkdir()
+    code, output = run_recipe(folder, "arena.evaluate", f"checkpoint={checkpoint}")
     assert code == 0, output
-    assert (tmp_path / "replays" / "final.json.z").is_file()
+    result = json.loads(output)
+    assert (result["agent_step"], result["episodes"]) == (STEPS, 64)
+    assert result["reward_min"] <= result["reward_mean"] <= result["reward_max"]
+    assert result["reward_mean"] > 2 * rewards.values[0]
+    logged = read_series(folder, ["overview/reward"])["overview/reward"]
+    assert logged.steps == [STEPS]
+    assert logged.values == [pytest.approx(result["reward_mean"], abs=1e-3)]
+
+
+def test_random_players_collect_some_hearts_and_leave_a_replay(tmp_path: Path) -> None:
     env = VecArena(ArenaConfig(), seed=1000)
-    at_random = episode_returns(RandomPlayer(env.action_space, env.num_envs, seed=1), env, 64)
+    player = RandomPlayer(env.action_space, seed=1)
+    returns = episode_returns(player, env, 128)
     env.close()
-    assert json.loads(output)["reward_mean"] > 2 * at_random.mean() > 0
+    assert len(returns) == 128
+    assert 0.5 < returns.mean() < 3
+    path = write_replay(player, ArenaConfig(), 1, RunFolder(tmp_path))
+    assert path == tmp_path / "replays" / "final.json.z"
+    assert json.loads(zlib.decompress(path.read_bytes()))["num_agents"] == 8
 
 
 def test_a_kill_of_all_its_processes_saves_a_last_checkpoint(tmp_path: Path, start_recipe: StartRecipe) -> None:

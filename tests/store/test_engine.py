@@ -109,9 +109,11 @@ def others_folder() -> Iterator[Path]:
 
 
 def test_a_read_only_database_is_a_sentence(others_folder: Path) -> None:
-    with pytest.raises(StoreError, match=r"(read-only|cannot be opened).*--state-dir"):
-        with Store(others_folder / "jobs.sqlite").write() as connection:
-            connection.exec_driver_sql("INSERT INTO groups (name, created_at) VALUES ('g', '')")
+    with (
+        pytest.raises(StoreError, match=r"(read-only|cannot be opened).*--state-dir"),
+        Store(others_folder / "jobs.sqlite").write() as connection,
+    ):
+        connection.exec_driver_sql("INSERT INTO groups (name, created_at) VALUES ('g', '')")
 
 
 def test_a_write_that_raises_leaves_nothing(tmp_path: Path) -> None:

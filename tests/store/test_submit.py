@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from metta_jobs.errors import AlreadyExists, DependencyCycle, InvalidInput, UnknownName
 from metta_jobs.daemon.tick import House
+from metta_jobs.errors import AlreadyExists, DependencyCycle, InvalidInput, UnknownName
 from metta_jobs.job import Dependency, JobConfig
 from metta_jobs.states import DependencyKind, JobState
 from metta_jobs.testing import add, make_house, states, views
