@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import shlex
+import traceback
 from typing import Annotated
 
 import typer
 
 from metta_jobs.cli.context import console
-from metta_jobs.errors import InvalidInput
+from metta_jobs.errors import InvalidInput, MettaError
 from metta_jobs.paths import find_project
+from metta_jobs.tool import Tool
 
 
 def complete_recipe(incomplete: str) -> list[str]:
@@ -44,12 +46,22 @@ def run(
 
     tool = build(recipe, context.args, find_project())
     if not dry_run:
-        raise typer.Exit(tool.run())
+        raise typer.Exit(_run(tool))
     typer.echo(f"{recipe} → {type(tool).__name__}")
     typer.echo(json.dumps(tool.model_dump(mode="json"), indent=2))
     for job in tool.jobs(find_project()):
         typer.echo(f"\njob {job.name}{f' (gpus={job.gpus})' if job.gpus else ''}:\n  {shlex.join(job.command)}")
     typer.echo("\nDry run: nothing was stored.", err=True)
+
+
+def _run(tool: Tool) -> int:
+    try:
+        return tool.run()
+    except MettaError:
+        raise
+    except Exception:  # noqa: BLE001  (the recipe's own code: its author needs the traceback, as from any script)
+        traceback.print_exc()
+        return 1
 
 
 def _list() -> int:

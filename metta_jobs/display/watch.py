@@ -21,6 +21,7 @@ def watch_group(manager: JobManager, group: str, *, refresh: float = 2.0, logs: 
         console.print(
             f"\nThe jobs go on. Come back with `metta job monitor {group}`, end them with `metta job kill {group}`.",
             markup=False,
+            soft_wrap=True,
         )
         return 130
     if end is MonitorEnd.SHOWN:
@@ -35,6 +36,7 @@ def watch_group(manager: JobManager, group: str, *, refresh: float = 2.0, logs: 
             f"{len(unsuccessful)} of {len(jobs)} jobs did not succeed. See `metta job logs {first.id}`; try again with "
             f"`metta job retry {group} --failed`.",
             markup=False,
+            soft_wrap=True,
         )
     return 1 if unsuccessful else 0
 
