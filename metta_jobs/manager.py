@@ -6,12 +6,14 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from metta_jobs.clock import SystemClock
 from metta_jobs.daemon import control
 from metta_jobs.daemon.decide import Capacity
 from metta_jobs.daemon.lock import Holder
+from metta_jobs.daemon.plan import plan
 from metta_jobs.daemon.service import usable_cpus
 from metta_jobs.environment import split
 from metta_jobs.errors import InvalidInput, NoState, UnknownName, nearest
@@ -19,7 +21,8 @@ from metta_jobs.executors.devices import find_gpus
 from metta_jobs.job import JobConfig, check_name
 from metta_jobs.paths import StateDir, find_project, find_state_dir
 from metta_jobs.settings import Settings
-from metta_jobs.store import read, wishes
+from metta_jobs.states import JobState
+from metta_jobs.store import capacity, queue, read, wishes
 from metta_jobs.store import submit as store_submit
 from metta_jobs.store.engine import Store
 from metta_jobs.views import EventView, GroupSummary, GroupView, JobView
@@ -136,7 +139,7 @@ class JobManager:
                 known = read.group_names(connection)
                 hint = nearest(name, known) or (" `metta job list` shows those there are." if known else "")
                 raise UnknownName(f"There is no group {name!r}.{hint}")
-        return found
+        return replace(found, jobs=tuple(self._explained(found.jobs)))
 
     def job(self, job_id: int) -> JobView:
         """One job. Raises UnknownName."""
@@ -160,7 +163,25 @@ class JobManager:
             raise UnknownName(
                 f"There is no job {min(missing)}. `metta job list GROUP` shows the ids of a group's jobs."
             )
-        return found
+        return self._explained(found)
+
+    def _explained(self, jobs: Sequence[JobView]) -> list[JobView]:
+        """The same jobs, the pending ones with what they wait for: worked out from the state, so never out of date."""
+        if not any(job.state is JobState.PENDING for job in jobs):
+            return list(jobs)
+        with self._store.read() as connection:
+            slots = capacity.load(connection)
+            pending = queue.pending_jobs(connection)
+            held = queue.holdings(connection)
+        if slots is None:
+            reasons = {job.job_id: "no daemon has looked at it yet" for job in pending}
+        else:
+            room = Capacity(slots.cpus, slots.gpus, slots.max_parallel)
+            reasons = {job.job_id: verdict.reason for job, verdict in plan(pending, held, room)}
+        return [
+            replace(job, reason=reasons.get(job.id, job.reason)) if job.state is JobState.PENDING else job
+            for job in jobs
+        ]
 
     def events(self, targets: Sequence[Target], *, after: int = 0) -> list[EventView]:
         """What happened to these jobs, oldest first; with `after`, only events with a greater id."""

@@ -199,6 +199,11 @@ class Claim:
 
     gpus: tuple[str, ...]
 
+    @property
+    def reason(self) -> str:
+        """What to say of it until it has."""
+        return "starts at the daemon's next look"
+
 
 def decide_parents(parents: Mapping[str, tuple[JobState, DependencyKind]]) -> Waits | Skip | None:
     """Decide by the parents, given as label → (state, kind); None when all are met."""

@@ -23,7 +23,7 @@ from metta_jobs.executors.local import LocalExecutor
 from metta_jobs.paths import StateDir, find_project
 from metta_jobs.settings import Settings
 from metta_jobs.states import LIVE, JobState
-from metta_jobs.store import queue
+from metta_jobs.store import capacity, queue
 from metta_jobs.store.engine import Store
 
 log = logging.getLogger("metta_jobs.daemon")
@@ -57,6 +57,8 @@ def run(root: Path) -> None:
         max_parallel=settings.max_parallel,
         secrets=split(os.environ)[1],
     )
+    with store.write() as connection:
+        capacity.save(connection, house.clock.now(), house.cpus, house.gpus, house.max_parallel)
     doorbell = Doorbell(state_dir.doorbell)
     stop_fd = _stop_signals()
     log.info("daemon %d: %g CPU slots, %d GPUs, %s", os.getpid(), house.cpus, len(house.gpus), root)

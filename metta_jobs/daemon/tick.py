@@ -10,9 +10,10 @@ from datetime import timedelta
 from metta_jobs.clock import Clock
 from metta_jobs.daemon import decide
 from metta_jobs.daemon.launch import launch_spec
+from metta_jobs.daemon.plan import plan
 from metta_jobs.executors.base import Executor, Key, LaunchRefused, Observation, Unknown
 from metta_jobs.paths import StateDir
-from metta_jobs.states import DependencyKind, JobState
+from metta_jobs.states import JobState
 from metta_jobs.store import queue, transitions, wishes
 from metta_jobs.store.engine import Store
 from metta_jobs.store.schema import RETRY
@@ -47,8 +48,7 @@ def tick(house: House) -> bool:
     """Do one round; return True when something changed, so that the next round should follow at once."""
     changed = fulfil_wishes(house)
     changed |= settle(house, *observe(house))
-    changed |= release_dependents(house)
-    changed |= claim_and_launch(house)
+    changed |= start_and_skip(house)
     return changed
 
 
@@ -129,45 +129,30 @@ def settle(house: House, live: Sequence[queue.LiveAttempt], seen: Mapping[Key, O
     return any(not isinstance(decision, decide.Keep) for _, decision in record)
 
 
-def release_dependents(house: House) -> bool:
-    """Skip pending jobs whose dependencies can no longer be met; what depends on those follows in the next round."""
+def start_and_skip(house: House) -> bool:
+    """Claim what can start, oldest first, and skip what no longer can; when the claims are on disk, launch them.
+
+    What depends on a skipped job follows in the next round.
+    """
     with house.store.read() as connection:
         pending = queue.pending_jobs(connection)
-    verdicts = [(job, decide.decide_parents(_parents(job))) for job in pending]
-    skipped = [(job, verdict) for job, verdict in verdicts if isinstance(verdict, decide.Skip)]
-    if skipped:
-        with house.store.write() as connection:
-            for job, verdict in skipped:
-                transitions.skip(connection, house.clock.now(), job.job_id, verdict.reason)
-    return bool(skipped)
-
-
-def claim_and_launch(house: House) -> bool:
-    """Claim what can start, oldest first; when that is on disk, launch it."""
-    with house.store.read() as connection:
-        pending = queue.pending_jobs(connection)
-    if not pending:
+        held = queue.holdings(connection) if pending else []
+    capacity = decide.Capacity(house.cpus, house.gpus, house.max_parallel)
+    verdicts = [
+        (job, verdict) for job, verdict in plan(pending, held, capacity) if not isinstance(verdict, decide.Waits)
+    ]
+    if not verdicts:
         return False
+    claimed: set[Key] = set()
     with house.store.write() as connection:
-        # Capacity and parents are read under the write lock, so that the claim decides on what is true now.
-        capacity = decide.Capacity(house.cpus, house.gpus, house.max_parallel)
-        for attempt in queue.live_attempts(connection):
-            if attempt.executor == "local":
-                capacity.take(attempt.job_id, attempt.gpus, attempt.cpus)
-        claimed: dict[Key, None] = {}
-        for job in queue.pending_jobs(connection):
-            config = job.config
-            verdict = decide.decide_parents(_parents(job)) or decide.decide_slots(config.gpus, config.cpus, capacity)
-            if isinstance(verdict, decide.Claim):
-                now = house.clock.now()
-                number = transitions.claim(connection, now, job.job_id, "local", verdict.gpus, config.cpus)
-                if number is not None:
-                    claimed[job.job_id, number] = None
-                    capacity.take(job.job_id, verdict.gpus, config.cpus)
-            elif verdict.reason != job.reason:
-                transitions.explain(connection, job.job_id, job.attempt, verdict.reason)
-    if not claimed:
-        return False
+        now = house.clock.now()
+        for job, verdict in verdicts:
+            if isinstance(verdict, decide.Skip):
+                transitions.skip(connection, now, job.job_id, verdict.reason)
+                continue
+            number = transitions.claim(connection, now, job.job_id, "local", verdict.gpus, job.cpus)
+            if number is not None:
+                claimed.add((job.job_id, number))
     with house.store.read() as connection:
         launching = [attempt for attempt in queue.live_attempts(connection) if attempt.key in claimed]
     for attempt in launching:
@@ -189,10 +174,6 @@ def _facts(house: House, attempt: queue.LiveAttempt) -> decide.Live:
         launches=launches.count,
         launch_due=house.clock.monotonic() >= launches.next_at,
     )
-
-
-def _parents(job: queue.PendingJob) -> dict[str, tuple[JobState, DependencyKind]]:
-    return {parent.label: (parent.state, parent.kind) for parent in job.parents}
 
 
 def _launch(house: House, attempt: queue.LiveAttempt) -> decide.Keep:

@@ -49,13 +49,21 @@ class Parent:
 
 @dataclass(frozen=True)
 class PendingJob:
-    """A job that waits."""
+    """A job that waits, and the slots that it wants."""
 
     job_id: int
-    attempt: int
-    config: JobConfig
+    gpus: int
+    cpus: float
     parents: tuple[Parent, ...]
-    reason: str | None
+
+
+@dataclass(frozen=True)
+class Holding:
+    """Slots of this machine that a live attempt holds."""
+
+    job_id: int
+    gpus: tuple[str, ...]
+    cpus: float
 
 
 def live_attempts(connection: Connection) -> list[LiveAttempt]:
@@ -124,11 +132,21 @@ def pending_jobs(connection: Connection) -> list[PendingJob]:
         label = f"{row.group_name}/{row.name}" if row.elsewhere else row.name
         parents[row.job_id].append(Parent(row.id, label, JobState(row.state), DependencyKind(row.kind)))
     rows = connection.execute(
-        select(jobs.c.id, jobs.c.attempt, jobs.c.config, jobs.c.reason)
+        select(jobs.c.id, jobs.c.config["gpus"].as_integer(), jobs.c.config["cpus"].as_float())
         .where(jobs.c.state == JobState.PENDING)
         .order_by(jobs.c.id)
     )
-    return [PendingJob(row.id, row.attempt, _config(row.config), tuple(parents[row.id]), row.reason) for row in rows]
+    return [PendingJob(job_id, gpus, cpus, tuple(parents[job_id])) for job_id, gpus, cpus in rows]
+
+
+def holdings(connection: Connection) -> list[Holding]:
+    """The slots of this machine that are held, by job id."""
+    rows = connection.execute(
+        select(attempts.c.job_id, attempts.c.gpus, attempts.c.cpus)
+        .where(attempts.c.finished_at.is_(None), attempts.c.executor == "local")
+        .order_by(attempts.c.job_id)
+    )
+    return [Holding(row.job_id, tuple(row.gpus), row.cpus) for row in rows]
 
 
 def _config(stored: dict[str, Any]) -> JobConfig:

@@ -48,6 +48,17 @@ def _among(column: str, values: frozenset[JobState] | type[JobState] | type[Depe
     return f"{column} IN ({', '.join(sorted(repr(value.value) for value in values))})"
 
 
+capacity = Table(
+    "capacity",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("cpus", Float, nullable=False),
+    Column("gpus", JSON, nullable=False),
+    Column("max_parallel", Integer),
+    Column("found_at", UtcTime, nullable=False),
+    CheckConstraint("id = 1", name="ck_capacity_one"),
+)
+
 environments = Table(
     "environments",
     metadata,

@@ -10,6 +10,17 @@ down_revision = None
 # A released schema never changes again, so it stands here as text and not as the program's present tables.
 STATEMENTS = (
     """
+CREATE TABLE capacity (
+    id INTEGER NOT NULL,
+    cpus FLOAT NOT NULL,
+    gpus JSON NOT NULL,
+    max_parallel INTEGER,
+    found_at VARCHAR(32) NOT NULL,
+    PRIMARY KEY (id),
+    CONSTRAINT ck_capacity_one CHECK (id = 1)
+)
+""",
+    """
 CREATE TABLE environments (
     hash VARCHAR(64) NOT NULL,
     variables JSON NOT NULL,

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from metta_jobs.daemon.decide import Capacity
+from metta_jobs.daemon.plan import plan
 from metta_jobs.daemon.tick import House, tick
 from metta_jobs.job import JobConfig
 from metta_jobs.states import JobState
-from metta_jobs.store import read, wishes
+from metta_jobs.store import queue, read, wishes
 from metta_jobs.testing import FakeExecutor, ManualClock, add, make_house, states, views
 
 
@@ -32,6 +34,13 @@ def settle(house: House) -> None:
         if quiet == 3:
             return
     raise AssertionError("it never comes to rest")
+
+
+def waits_for(house: House, job_id: int) -> str:
+    with house.store.read() as connection:
+        pending, held = queue.pending_jobs(connection), queue.holdings(connection)
+    room = Capacity(house.cpus, house.gpus, house.max_parallel)
+    return {job.job_id: verdict.reason for job, verdict in plan(pending, held, room)}[job_id]
 
 
 def kill(house: House, *ids: int, force: bool = False) -> None:
@@ -68,7 +77,7 @@ def test_jobs_run_in_parallel_as_far_as_slots_allow_and_say_what_they_wait_for(t
     a, b, c = add(house, job("a"), job("b"), job("c"))
     settle(house)
     assert states(house, a, b, c) == [JobState.RUNNING, JobState.RUNNING, JobState.PENDING]
-    assert views(house, c)[0].reason == "no free CPU slot (2 of 2 in use by 1, 2)"
+    assert waits_for(house, c) == "no free CPU slot (2 of 2 in use by 1, 2)"
     fake(house).end((a, 1), 1)
     settle(house)
     assert states(house, a, b, c) == [JobState.FAILED, JobState.RUNNING, JobState.RUNNING]
@@ -80,7 +89,7 @@ def test_each_job_gets_gpus_of_its_own(tmp_path: Path) -> None:
     settle(house)
     visible = [fake(house).specs[key].environment["CUDA_VISIBLE_DEVICES"] for key in ((a, 1), (b, 1))]
     assert visible == ["0,1", "2"]
-    assert views(house, c)[0].reason == "no free GPU (3 of 3 in use by 1, 2)"
+    assert waits_for(house, c) == "no free GPU (3 of 3 in use by 1, 2)"
     fake(house).end((b, 1), 0)
     settle(house)
     assert fake(house).specs[c, 1].environment["CUDA_VISIBLE_DEVICES"] == "2"
@@ -90,7 +99,7 @@ def test_dependents_start_are_skipped_and_are_revived(tmp_path: Path) -> None:
     house = make_house(tmp_path, cpus=8)
     a, b, c, d = add(house, job("a"), job("b", "a"), job("c", "b"), job("d", "afterany:b"))
     settle(house)
-    assert views(house, b)[0].reason == "waits for a (running)"
+    assert waits_for(house, b) == "waits for a (running)"
     fake(house).end((a, 1), 3)
     settle(house)
     assert states(house, a, b, c, d) == [JobState.FAILED, JobState.SKIPPED, JobState.SKIPPED, JobState.RUNNING]
