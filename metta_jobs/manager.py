@@ -87,7 +87,10 @@ class JobManager:
         except ValueError as error:
             raise InvalidInput(f"{error}.") from error
         variables, secrets = split(os.environ)
-        checked = [self._check(config) for config in configs]
+        settings = Settings.load(self.project_dir)
+        gpus = find_gpus(settings) if any(config.gpus for config in configs) else ()
+        room = Capacity(usable_cpus(settings), gpus, settings.max_parallel)
+        checked = [self._check(config, room) for config in configs]
         with self._store.write() as connection:
             store_submit.submit(
                 connection, self._clock.now(), group, checked, variables, sorted(secrets), new_group=new_group
@@ -100,7 +103,7 @@ class JobManager:
         with self._store.read() as connection:
             return store_submit.free_name(connection, group, stem)
 
-    def _check(self, config: JobConfig) -> JobConfig:
+    def _check(self, config: JobConfig, room: Capacity) -> JobConfig:
         """Refuse what can never run here, before it is stored; fix the folder it runs in."""
         if config.remote is not None:
             raise InvalidInput(
@@ -118,9 +121,7 @@ class JobManager:
                 f"The command {program!r} of the job {config.name!r} was not found, or may not be executed. "
                 "Check its spelling and your PATH."
             )
-        settings = Settings.load(self.project_dir)
-        gpus = find_gpus(settings) if config.gpus else ()
-        if reason := Capacity(usable_cpus(settings), gpus).never_fits(config.gpus, config.cpus):
+        if reason := room.never_fits(config.gpus, config.cpus):
             raise InvalidInput(f"The job {config.name!r} can never start: {reason}.")
         return config.model_copy(update={"cwd": cwd})
 

@@ -57,6 +57,10 @@ class StateDir:
         """The folder of one attempt: spec.json, pid.json, output.log, outcome.json and what the job leaves."""
         return self.root / "jobs" / str(job_id) / str(attempt)
 
+    def token(self, job_id: int, attempt: int) -> str:
+        """What marks the processes of one attempt, in their environment."""
+        return f"{self.root}:{job_id}:{attempt}"
+
     def create(self) -> None:
         """Make the folder, for its owner only; raise InvalidInput when that cannot be done."""
         try:

@@ -10,6 +10,7 @@ import pytest
 
 from metta_jobs.executors import runner
 from metta_jobs.manager import JobManager
+from metta_jobs.paths import StateDir
 
 _LEAKY = ("METTA_", "WANDB_", "CUDA_VISIBLE_DEVICES")
 
@@ -46,9 +47,8 @@ def manager(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[JobMan
 
 def clean_up(root: Path) -> None:
     """End the daemon and every process of every attempt of a state folder."""
-    from tests.processes import attempt_records, kill_daemon
+    from tests.processes import kill_daemon
 
     kill_daemon(root)
-    for record in attempt_records(root):
-        if record["boot"] == runner.boot_id():
-            runner.send(runner.members(record["pid"], record["token"]), 9)
+    for folder in root.glob("jobs/*/*"):
+        runner.send(runner.members(-1, StateDir(root).token(int(folder.parent.name), int(folder.name))), 9)

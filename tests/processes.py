@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from metta_jobs.daemon.lock import holder
+from metta_jobs.paths import StateDir
 
 PATIENCE_S = 60.0
 
@@ -42,9 +43,13 @@ def kill_daemon(root: Path) -> int | None:
 
 
 def attempt_records(root: Path) -> Iterator[dict[str, Any]]:
-    """The pid.json of every attempt."""
+    """The pid.json of every attempt that has a readable one, with the attempt's token."""
     for path in root.glob("jobs/*/*/pid.json"):
-        yield json.loads(path.read_text())
+        attempt, job = path.parent.name, path.parent.parent.name
+        try:
+            yield json.loads(path.read_text()) | {"token": StateDir(root).token(int(job), int(attempt))}
+        except (ValueError, TypeError):
+            continue
 
 
 def metta(

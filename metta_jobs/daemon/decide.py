@@ -74,7 +74,7 @@ def decide_live(live: Live, seen: Observation) -> Decision:
             return Keep(seen.why if live.state is JobState.LAUNCHING else None)
         case Exited():
             return _ended(live, seen)
-        case Absent(launched=False):
+        case Absent(launched=False) if live.state is JobState.LAUNCHING:
             return _never_started(live, seen)
         case Absent():
             return _vanished(live, seen)
@@ -86,7 +86,8 @@ def decide_live(live: Live, seen: Observation) -> Decision:
 
 def _ended(live: Live, seen: Exited) -> Finish:
     code = seen.exit_code
-    if seen.stopped is Cause.KILL:
+    # Asked to end and ended by a signal: so it was, though the record of our asking is lost.
+    if seen.stopped is Cause.KILL or (seen.stopped is None and live.kill and code in (137, 143)):
         return Finish(JobState.KILLED, code, "killed on request", seen.running_s)
     if seen.stopped is Cause.TIMEOUT:
         return Finish(JobState.TIMED_OUT, code, _timeout_reason(live), seen.running_s)

@@ -36,7 +36,7 @@ def build_environment(attempt: LiveAttempt, state_dir: StateDir, secrets: Mappin
     theirs = {**attempt.variables, **found, **attempt.config.env}
     name = attempt.config.name
     ours = {
-        TOKEN_VARIABLE: f"{state_dir.root}:{attempt.job_id}:{attempt.number}",
+        TOKEN_VARIABLE: state_dir.token(*attempt.key),
         STATE_DIR_VARIABLE: str(state_dir.root),
         "METTA_JOB_ID": str(attempt.job_id),
         "METTA_JOB_NAME": name,

@@ -120,7 +120,7 @@ def _live(
             lock.release()
             if not _unfinished(house) or not lock.acquire(dict(record)):
                 return
-        if _wait(house, doorbell, stop_fd, pause):
+        if _wait(house, doorbell, stop_fd, pause, hear_ends=trouble == 0):
             return
 
 
@@ -129,10 +129,13 @@ def _unfinished(house: House) -> set[JobState]:
         return queue.unfinished_states(connection)
 
 
-def _wait(house: House, doorbell: Doorbell, stop_fd: int, pause: float) -> bool:
-    """Wait for news or `pause` seconds; return True when the daemon was told to stop."""
+def _wait(house: House, doorbell: Doorbell, stop_fd: int, pause: float, *, hear_ends: bool) -> bool:
+    """Wait for news or `pause` seconds; return True when the daemon was told to stop.
+
+    While the database cannot be written, ends are not listened to: they would wake us at once, again and again.
+    """
     poll = select.poll()
-    wake = [fd for executor in house.executors.values() for fd in executor.wake_fds()]
+    wake = [fd for executor in house.executors.values() for fd in executor.wake_fds()] if hear_ends else []
     for fd in (doorbell.fileno(), stop_fd, *wake):
         poll.register(fd, select.POLLIN)
     ready = {fd for fd, _ in poll.poll(pause * 1000)}

@@ -6,15 +6,14 @@ Nothing is remembered that matters: whatever this says, it reads from the attemp
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from metta_jobs.executors import runner
 from metta_jobs.executors.base import (
@@ -28,6 +27,15 @@ from metta_jobs.executors.base import (
     Observation,
     Stopping,
     Unknown,
+)
+from metta_jobs.executors.records import (
+    DamagedRecord,
+    OutcomeRecord,
+    PidRecord,
+    StopRecord,
+    read_outcome,
+    read_pid,
+    read_stop,
 )
 from metta_jobs.paths import StateDir
 
@@ -44,6 +52,7 @@ class LocalExecutor:
         self._state_dir = state_dir
         self._children: dict[Key, subprocess.Popen[bytes]] = {}  # only to reap them
         self._pidfds: dict[Key, int] = {}
+        self._stops: dict[Key, StopRecord] = {}  # until they are on disk
         self._boot = runner.boot_id()
 
     def launch(self, spec: LaunchSpec) -> None:
@@ -83,61 +92,93 @@ class LocalExecutor:
                 del self._children[key]
         for key in set(self._pidfds) - set(keys):
             self._unwatch(key)
+        self._stops = {key: stop for key, stop in self._stops.items() if key in set(keys)}
         return {key: self._observe(key) for key in keys}
 
     def _observe(self, key: Key) -> Observation:
+        try:
+            return self._look(key)
+        except OSError as error:
+            self._unwatch(key)
+            return Unknown(f"its folder cannot be read: {error.strerror or error}")
+
+    def _look(self, key: Key) -> Observation:
         folder = self._state_dir.attempt(*key)
         try:
-            pid = _read(folder / "pid.json")
-            if pid is None:
-                # A runner that is just starting has not made pid.json yet.
-                return Unknown("starting") if key in self._children else Absent(launched=False, note=_last_line(folder))
-            same_boot = pid["boot"] == self._boot
-            # The order matters: only when the runner is gone is a missing outcome record final.
-            alive = same_boot and runner.start_mark(pid["pid"]) == pid["start"]
-            outcome = _read(folder / "outcome.json")
-            stop = _read(folder / "stop.json")
-        except (OSError, ValueError, KeyError) as error:
-            return Unknown(f"the records in {folder} cannot be read: {error}")
+            pid = read_pid(folder)
+        except DamagedRecord as damage:
+            return self._without_records(key, f"its records are damaged ({damage})")
+        if pid is None:
+            if key in self._children:
+                return Unknown("starting")  # its runner has not made pid.json yet
+            return self._without_records(key, None)
+        same_boot = pid.boot == self._boot
+        # The order matters: only when the runner is gone is a missing outcome record final.
+        alive = same_boot and runner.start_mark(pid.pid) == pid.start
+        stop = self._stop_record(key)
+        try:
+            outcome = read_outcome(folder)
+        except DamagedRecord:
+            outcome = None  # no evidence
         if outcome is not None:
             self._unwatch(key)
-            return _exited(outcome, stop if stop and stop["boot"] == pid["boot"] else None)
-        cause = Cause(stop["cause"]) if stop else None
+            return _exited(outcome, stop if stop and stop.boot == pid.boot else None)
         if alive:
-            self._watch(key, pid["pid"])
-            return Alive(time.monotonic() - pid["monotonic"], self._stopping(stop))
+            self._watch(key, pid.pid)
+            return Alive(time.monotonic() - pid.monotonic, self._stopping(stop))
         self._unwatch(key)
-        if pid["boot"] == VOID:
+        cause = stop.cause if stop else None
+        if pid.boot == VOID:
             return Absent(launched=False, stopped=cause)
         if not same_boot:
             return Absent(launched=True, stopped=cause, note="the machine was restarted while it ran")
-        if runner.members(pid["pid"], pid["token"]):
-            return Alive(
-                time.monotonic() - pid["monotonic"],
-                self._stopping(stop),
-                note="its runner is gone, so its exit code will not be known",
-            )
+        if runner.members(pid.pid, self._state_dir.token(*key)):
+            note = "its runner is gone, so its exit code will not be known"
+            return Alive(time.monotonic() - pid.monotonic, self._stopping(stop), note)
         return Absent(launched=True, stopped=cause, note="its runner was killed before it could record the exit code")
+
+    def _without_records(self, key: Key, damage: str | None) -> Observation:
+        """What can be said without pid.json: the processes that carry the attempt's token tell whether it lives."""
+        self._unwatch(key)
+        if runner.members(-1, self._state_dir.token(*key)):
+            return Alive(None, self._stopping(self._stop_record(key)), damage or "its pid.json is gone")
+        if damage is not None:
+            return Absent(launched=True, note=damage)
+        return Absent(launched=False, note=_last_line(self._state_dir.attempt(*key)))
 
     def stop(self, key: Key, cause: Cause, *, force: bool) -> None:
         """Record why, then signal the whole tree but the runner, which must live to write the outcome."""
         folder = self._state_dir.attempt(*key)
-        pid = _read(folder / "pid.json")
-        if pid is None or pid["boot"] != self._boot:
+        try:
+            pid = read_pid(folder)
+        except DamagedRecord:
+            pid = PidRecord(-1, None, self._boot, 0.0)
+        if pid is None or pid.boot != self._boot:
             return
-        earlier = _read(folder / "stop.json")
-        if earlier is None or (force and not earlier["forced"]):
-            record = earlier or {"cause": cause.value, "monotonic": time.monotonic(), "boot": self._boot}
-            runner.write_record(folder / "stop.json", record | {"forced": force})
-        tree = [p for p in runner.members(pid["pid"], pid["token"]) if p != pid["pid"]]
+        earlier = self._stop_record(key)
+        if earlier is None or (force and not earlier.forced):
+            record = (
+                replace(earlier, forced=True) if earlier else StopRecord(cause, time.monotonic(), self._boot, force)
+            )
+            self._stops[key] = record
+            # On a full disk the record stays in memory: what fills the disk must be stoppable.
+            with contextlib.suppress(OSError):
+                runner.write_record(folder / "stop.json", asdict(record))
+        tree = [p for p in runner.members(pid.pid, self._state_dir.token(*key)) if p != pid.pid]
         runner.send(tree, signal.SIGKILL if force else signal.SIGTERM)
+
+    def _stop_record(self, key: Key) -> StopRecord | None:
+        try:
+            return read_stop(self._state_dir.attempt(*key)) or self._stops.get(key)
+        except DamagedRecord:
+            return self._stops.get(key)
 
     def abandon(self, key: Key) -> bool:
         """Take the attempt's only pid.json, so that a late runner finds it taken and leaves."""
         folder = self._state_dir.attempt(*key)
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            return runner.claim(folder, {"pid": 0, "start": None, "boot": VOID, "token": "", "monotonic": 0.0})
+            return runner.claim(folder, {"pid": 0, "start": None, "boot": VOID, "monotonic": 0.0})
         except OSError as error:
             raise LaunchRefused(f"cannot be given up either: {error.strerror or error}") from error
 
@@ -145,11 +186,11 @@ class LocalExecutor:
         """One pidfd for each live runner; none where the system has no pidfds."""
         return list(self._pidfds.values())
 
-    def _stopping(self, stop: dict[str, Any] | None) -> Stopping | None:
+    def _stopping(self, stop: StopRecord | None) -> Stopping | None:
         if stop is None:
             return None
-        since = time.monotonic() - stop["monotonic"] if stop["boot"] == self._boot else None
-        return Stopping(Cause(stop["cause"]), since, stop["forced"])
+        since = time.monotonic() - stop.monotonic if stop.boot == self._boot else None
+        return Stopping(stop.cause, since, stop.forced)
 
     def _watch(self, key: Key, pid: int) -> None:
         if key in self._pidfds or not hasattr(os, "pidfd_open"):
@@ -162,26 +203,14 @@ class LocalExecutor:
             os.close(fd)
 
 
-def _exited(outcome: dict[str, Any], stop: dict[str, Any] | None) -> Exited:
-    code = outcome["exit_code"]
-    error = outcome["error"]
+def _exited(outcome: OutcomeRecord, stop: StopRecord | None) -> Exited:
+    code, error = outcome.exit_code, outcome.error
     if code < 0:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-        error = f"ended by {name}"
-        code = 128 - code
+        code, error = 128 - code, f"ended by {name}"
     # It ended by itself when it was over before we asked.
-    stopped = Cause(stop["cause"]) if stop and stop["monotonic"] < outcome["monotonic"] else None
-    return Exited(code, outcome["running_s"], stopped, error)
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        record = json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
-    if not isinstance(record, dict):
-        raise ValueError(f"{path.name} holds no record")
-    return record
+    stopped = stop.cause if stop and stop.monotonic < outcome.monotonic else None
+    return Exited(code, outcome.running_s, stopped, error)
 
 
 def _last_line(folder: Path) -> str | None:

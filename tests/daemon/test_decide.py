@@ -72,6 +72,12 @@ def live(state: JobState = RUNNING, **changes: object) -> Live:
             Finish(JobState.LOST, None, "its processes are gone and left no outcome record"),
         ),
         (live(), Absent(launched=True, note="a reboot"), Finish(JobState.LOST, None, "a reboot")),
+        (live(kill=True), Exited(143, 3.0), Finish(JobState.KILLED, 143, "killed on request", 3.0)),
+        (
+            live(),
+            Absent(launched=False, note="gone"),
+            Finish(JobState.LOST, None, "gone"),
+        ),  # never launch a second time
         (live(kill=True), Absent(launched=True), Finish(JobState.KILLED, None, "killed on request")),
         (live(LAUNCHING), Absent(launched=False), Launch()),
         (live(LAUNCHING, launch_due=False), Absent(launched=False), Keep("starting")),

@@ -59,7 +59,7 @@ def _local(root: Path) -> Bench:
     executor = LocalExecutor(state_dir)
 
     def start(what: str) -> None:
-        environment = {"METTA_ATTEMPT_TOKEN": f"{root}:1:1", "PATH": os.environ["PATH"]}
+        environment = {"METTA_ATTEMPT_TOKEN": state_dir.token(*KEY), "PATH": os.environ["PATH"]}
         executor.launch(LaunchSpec(KEY, "a", (sys.executable, "-c", _PROGRAMS[what]), None, 1, environment))
         log = state_dir.attempt(*KEY) / "output.log"
         if what in ("sleep", "stubborn"):
