@@ -12,8 +12,8 @@ from sqlalchemy import Connection, insert, select
 from metta_jobs.errors import AlreadyExists, DependencyCycle, InvalidInput, UnknownName, nearest
 from metta_jobs.job import Dependency, JobConfig
 from metta_jobs.states import JobState
+from metta_jobs.store import schema
 from metta_jobs.store.schema import dependencies, environments, groups, jobs
-from metta_jobs.store.transitions import record
 
 
 def submit(
@@ -33,45 +33,47 @@ def submit(
     """
     environment = _environment(connection, variables, secrets)
     group_id = _group(connection, now, group, new_group)
-    taken: dict[str, int] = {
-        row.name: row.id
-        for row in connection.execute(select(jobs.c.id, jobs.c.name).where(jobs.c.group_id == group_id))
-    }
-    ids: list[int] = []
-    for config in configs:
-        if config.name in taken:
-            how = (
-                f"`metta job retry {taken[config.name]}` runs it again"
-                if taken[config.name] not in ids
-                else "once is enough"
-            )
-            raise AlreadyExists(
-                f"The group {group!r} has a job {config.name!r} already: choose another name, or {how}."
-            )
-        result = connection.execute(
-            insert(jobs).values(
-                group_id=group_id,
-                name=config.name,
-                state=JobState.PENDING,
-                config=config.model_dump(mode="json"),
-                environment=environment,
-                created_at=now,
-            )
-        )
-        job_id = int(result.inserted_primary_key[0])  # type: ignore[index]
-        ids.append(job_id)
-        taken[config.name] = job_id
-        record(connection, now, job_id, "submitted", to_state=JobState.PENDING)
-    edges = {job_id: _parents(connection, config, taken, group) for job_id, config in zip(ids, configs, strict=True)}
-    _refuse_cycles(edges, {job_id: config.name for job_id, config in zip(ids, configs, strict=True)})
+    names = dict(connection.execute(select(jobs.c.name, jobs.c.id).where(jobs.c.group_id == group_id)).tuples().all())
+    _refuse_taken(group, configs, names)
     rows = [
+        {
+            "group_id": group_id,
+            "name": config.name,
+            "state": JobState.PENDING,
+            "config": config.model_dump(mode="json"),
+            "environment": environment,
+            "created_at": now,
+        }
+        for config in configs
+    ]
+    statement = insert(jobs).returning(jobs.c.id, sort_by_parameter_order=True)
+    ids = list(connection.execute(statement, rows).scalars())
+    names |= {config.name: job_id for config, job_id in zip(configs, ids, strict=True)}
+    events = [{"at": now, "job_id": job_id, "kind": "submitted", "to_state": JobState.PENDING} for job_id in ids]
+    connection.execute(insert(schema.events), events)
+    edges = {job_id: _parents(connection, config, names, group) for job_id, config in zip(ids, configs, strict=True)}
+    _refuse_cycles(edges, {job_id: config.name for job_id, config in zip(ids, configs, strict=True)})
+    arrows = [
         {"job_id": job_id, "parent_id": parent, "kind": dependency.kind}
         for job_id, parents in edges.items()
         for parent, dependency in parents.items()
     ]
-    if rows:
-        connection.execute(insert(dependencies), rows)
+    if arrows:
+        connection.execute(insert(dependencies), arrows)
     return ids
+
+
+def _refuse_taken(group: str, configs: Sequence[JobConfig], stored: Mapping[str, int]) -> None:
+    new: set[str] = set()
+    for config in configs:
+        if config.name in stored or config.name in new:
+            how = (
+                f"`metta job retry {stored[config.name]}` runs it again" if config.name in stored else "once is enough"
+            )
+            raise AlreadyExists(
+                f"The group {group!r} has a job {config.name!r} already: choose another name, or {how}."
+            )
+        new.add(config.name)
 
 
 def free_name(connection: Connection, group: str, stem: str) -> str:
