@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import hmac
+import json
+import netrc
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 #: Names whose values are never written down. They travel from the submitter to the daemon's memory to the job.
 _SECRET_NAME = re.compile(
-    r"(^|_)(API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|PASS|PWD|CREDENTIALS?|COOKIE|AUTH|DSN|SIGNATURE)(_|\d*$)"
-    r"|SECRET|PASSWORD|APIKEY|TOKEN",
+    r"(^|_)(KEYS?|PASS|PWD|PAT|CREDS?|CREDENTIALS?|COOKIE|AUTH|BEARER|DSN|SIGNATURE)(_|\d*$)"
+    r"|SECRET|PASSWO?R?D|PASSPHRASE|TOKEN|WEBHOOK|CONNECTION_?STRING"
+    r"|(API|SSH|ACCESS|PRIVATE|ENCRYPTION|SIGNING)_?KEY",
     re.IGNORECASE,
 )
 _SECRET_VALUE = re.compile(
-    r"://[^/\s:@]*:[^/\s@]+@"  # a password in a URL
-    r"|\b(sk|pk|rk)[-_](live|test|proj|ant)?[-_]?[A-Za-z0-9_-]{20,}"
+    r"://[^/\s:@]*:[^@\s]+@"  # a password in a URL
+    r"|\b(Basic|Bearer)\s+[A-Za-z0-9+/=._~-]{8,}"
+    r"|AccountKey=|hooks\.slack\.com/"
+    r"|\b(sk|pk|rk)-[A-Za-z0-9_-]{20,}|\b(sk|pk|rk)_(live|test)_[A-Za-z0-9]{16,}"
     r"|\b(ghp|gho|ghs|github_pat|glpat|hf|xox[abp]|wandb_v\d)[-_][A-Za-z0-9_-]{16,}"
     r"|\b(AKIA|ASIA)[A-Z0-9]{16}\b"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY"
     r"|\beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\."
+)
+_SECRET_FLAG = re.compile(
+    r"--?([a-z]+[-_])?(api[-_]?key|password|secret|access[-_]token|auth[-_]token|hf[-_]token)(=.+)?", re.IGNORECASE
 )
 _NOT_SECRET = frozenset({"PWD", "OLDPWD", "SSH_AUTH_SOCK", "XAUTHORITY", "GPG_KEY"})
 
@@ -31,6 +41,8 @@ _FOREIGN = re.compile(
 )
 
 TOKEN_VARIABLE = "METTA_ATTEMPT_TOKEN"
+#: Marks a process, and what it starts, as part of no attempt: a daemon that a job has started.
+NO_ATTEMPT_VARIABLE = "METTA_ATTEMPT_NONE"
 
 
 def is_secret(name: str, value: str) -> bool:
@@ -40,6 +52,22 @@ def is_secret(name: str, value: str) -> bool:
     return bool(_SECRET_NAME.search(name) or _SECRET_VALUE.search(value))
 
 
+def secret_argument(command: Sequence[str]) -> str | None:
+    """Return the first argument of a command that looks like a credential or is announced as one; None if none does."""
+    for position, argument in enumerate(command):
+        flag = _SECRET_FLAG.fullmatch(argument)
+        given = flag and (flag.group(3) or (position + 1 < len(command) and not command[position + 1].startswith("-")))
+        if given or _SECRET_VALUE.search(argument):
+            return argument.partition("=")[0] if flag else f"argument {position}"
+    return None
+
+
+def environment_id(variables: Mapping[str, str], secrets: Mapping[str, str], salt: bytes) -> str:
+    """Return a name for this environment: another one wherever a value differs, telling nothing about secrets."""
+    whole = json.dumps([sorted(variables.items()), sorted(secrets.items())]).encode()
+    return hmac.new(salt, whole, "sha256").hexdigest()
+
+
 def split(environ: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     """Split an environment into (what may be stored, secrets); foreign variables are in neither."""
     plain: dict[str, str] = {}
@@ -47,4 +75,27 @@ def split(environ: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     for name, value in environ.items():
         if not _FOREIGN.fullmatch(name):
             (secret if is_secret(name, value) else plain)[name] = value
+    hidden = {value for value in secret.values() if len(value) >= 12}
+    for name in [name for name, value in plain.items() if any(word in value for word in hidden)]:
+        secret[name] = plain.pop(name)  # another name for the same secret
     return plain, secret
+
+
+def wandb_mode(environment: Mapping[str, str]) -> str:
+    """Return "online" when wandb would find an API key in this environment, else "offline": it must never ask."""
+    return "online" if _logged_in_to_wandb(environment) else "offline"
+
+
+def _logged_in_to_wandb(environment: Mapping[str, str]) -> bool:
+    """True when wandb would find an API key for its default hosts, or for the host that $WANDB_BASE_URL names."""
+    if environment.get("WANDB_API_KEY"):
+        return True
+    path = Path(environment.get("NETRC") or Path(environment.get("HOME") or "/") / ".netrc")
+    try:
+        known = netrc.netrc(str(path)).hosts
+    except (OSError, netrc.NetrcParseError):
+        return False
+    base = environment.get("WANDB_BASE_URL", "")
+    if base:
+        return base.split("://")[-1].split("/")[0].split(":")[0] in known
+    return any(name.endswith(("wandb.ai", "coreweave.com")) for name in known)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
-from metta_jobs.environment import is_secret
+from metta_jobs.environment import is_secret, secret_argument
 from metta_jobs.states import DependencyKind
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=,+@-]{0,127}")
@@ -105,6 +105,11 @@ class JobConfig(_Config):
             raise ValueError("the command is empty")
         if any("\0" in part for part in command):
             raise ValueError("a command cannot hold a NUL character")
+        if found := secret_argument(command):
+            raise ValueError(
+                f"{found} looks like a secret, and commands are stored: export it in your shell and read it from "
+                "the environment"
+            )
         return command
 
     @field_validator("env")

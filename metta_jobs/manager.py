@@ -15,11 +15,11 @@ from metta_jobs.daemon.decide import Capacity
 from metta_jobs.daemon.lock import Holder
 from metta_jobs.daemon.plan import plan
 from metta_jobs.daemon.service import usable_cpus
-from metta_jobs.environment import split
+from metta_jobs.environment import environment_id, split
 from metta_jobs.errors import InvalidInput, NoState, UnknownName, nearest
 from metta_jobs.executors.devices import find_gpus
 from metta_jobs.job import JobConfig, check_name
-from metta_jobs.paths import StateDir, find_project, find_state_dir
+from metta_jobs.paths import PROGRAM, StateDir, find_project, find_state_dir
 from metta_jobs.settings import Settings
 from metta_jobs.states import JobState
 from metta_jobs.store import capacity, queue, read, wishes
@@ -31,6 +31,7 @@ Target = int | str
 """A job's id, or a group's name."""
 
 POLL_S = 0.1
+_NO_ID = 2**62  # greater numbers do not fit the database, and name no job either
 
 
 class JobManager:
@@ -87,13 +88,19 @@ class JobManager:
         except ValueError as error:
             raise InvalidInput(f"{error}.") from error
         variables, secrets = split(os.environ)
-        settings = Settings.load(self.project_dir)
-        gpus = find_gpus(settings) if any(config.gpus for config in configs) else ()
-        room = Capacity(usable_cpus(settings), gpus, settings.max_parallel)
-        checked = [self._check(config, room) for config in configs]
+        checked = check_jobs(configs, self.project_dir)
+        environment = environment_id(variables, secrets, self._dir.salt())
+        control.hand_over(self._dir, environment, secrets)
         with self._store.write() as connection:
             store_submit.submit(
-                connection, self._clock.now(), group, checked, variables, sorted(secrets), new_group=new_group
+                connection,
+                self._clock.now(),
+                group,
+                checked,
+                environment,
+                variables,
+                sorted(secrets),
+                new_group=new_group,
             )
         control.ensure(self._dir)
         return self.group(group)
@@ -102,28 +109,6 @@ class JobManager:
         """Return `stem`, or `stem-2`, …: a name that no job of `group` has."""
         with self._store.read() as connection:
             return store_submit.free_name(connection, group, stem)
-
-    def _check(self, config: JobConfig, room: Capacity) -> JobConfig:
-        """Refuse what can never run here, before it is stored; fix the folder it runs in."""
-        if config.remote is not None:
-            raise InvalidInput(
-                f"The job {config.name!r} is remote, and this version of metta-jobs runs jobs on this machine only: "
-                "leave `remote` out, or say remote=false."
-            )
-        cwd = (config.cwd or Path.cwd()).expanduser().resolve()
-        if not cwd.is_dir():
-            raise InvalidInput(f"The job {config.name!r} is to run in {cwd}, which is no folder.")
-        path = config.env.get("PATH", os.environ.get("PATH"))
-        program = config.command[0]
-        candidate = str(cwd / program) if "/" in program and not Path(program).is_absolute() else program
-        if shutil.which(candidate, path=path) is None:
-            raise InvalidInput(
-                f"The command {program!r} of the job {config.name!r} was not found, or may not be executed. "
-                "Check its spelling and your PATH."
-            )
-        if reason := room.never_fits(config.gpus, config.cpus):
-            raise InvalidInput(f"The job {config.name!r} can never start: {reason}.")
-        return config.model_copy(update={"cwd": cwd})
 
     # ------------------------------------------------------------------------------------------------ looking
 
@@ -150,8 +135,8 @@ class JobManager:
         """The jobs that the targets name (ids, groups, or "group/job"), by id. Raises UnknownName."""
         ids: set[int] = set()
         for target in targets:
-            if isinstance(target, int) or target.isdigit():
-                ids.add(int(target))
+            if isinstance(target, int) or (target.isascii() and target.isdigit()):
+                ids.add(min(int(target), _NO_ID))
                 continue
             group, slash, name = target.partition("/")
             members = self.group(group).jobs
@@ -221,6 +206,13 @@ class JobManager:
                 f"Job {wrong[0].id} ({wrong[0].name}) is {wrong[0].state.value}, so there is nothing to try again. "
                 "--failed passes such jobs over."
             )
+        for job in found:
+            still = [p for p in job.parents if p.kind.impossible(p.state) and p.job_id not in {j.id for j in found}]
+            if job.state is JobState.SKIPPED and still and not failed:
+                raise InvalidInput(
+                    f"Job {job.id} ({job.name}) was skipped because {still[0].name} ({still[0].job_id}) is "
+                    f"{still[0].state.value}: retry that one, and this one runs too."
+                )
         ids = [job.id for job in found if job not in wrong]
         changed = self._wish(ids, lambda c, some: wishes.wish_retry(c, self._clock.now(), some))
         self._settled([job.id for job in changed])
@@ -271,7 +263,7 @@ class JobManager:
         """What a reader must know about jobs that have not ended while no daemon runs; None when all is well."""
         if not unfinished or self.daemon() is not None:
             return None
-        return "No daemon runs: this is the last known state, and nothing new starts. `metta daemon start` mends that."
+        return f"No daemon runs: this is the last known state. `{PROGRAM} daemon start` goes on from it."
 
     def start_daemon(self) -> Holder:
         """Make sure that the daemon runs, and return it."""
@@ -280,3 +272,37 @@ class JobManager:
     def stop_daemon(self) -> Holder | None:
         """End the daemon; jobs go on. Return the one that ended, None when none ran."""
         return control.stop(self._dir)
+
+
+def check_jobs(configs: Sequence[JobConfig], project: Path) -> list[JobConfig]:
+    """Refuse what can never run on this machine, before it is stored; return the jobs with the folders they run in.
+
+    Raises InvalidInput.
+    """
+    settings = Settings.load(project)
+    gpus = find_gpus(settings) if any(config.gpus for config in configs) else ()
+    room = Capacity(usable_cpus(settings), gpus, settings.max_parallel)
+    return [_checked(config, room) for config in configs]
+
+
+def _checked(config: JobConfig, room: Capacity) -> JobConfig:
+    """Refuse what can never run here, before it is stored; fix the folder it runs in."""
+    if config.remote is not None:
+        raise InvalidInput(
+            f"The job {config.name!r} is remote, and this version of metta-jobs runs jobs on this machine only: say "
+            "remote=false."
+        )
+    cwd = (config.cwd or Path.cwd()).expanduser().resolve()
+    if not cwd.is_dir():
+        raise InvalidInput(f"The job {config.name!r} is to run in {cwd}, which is no folder.")
+    path = config.env.get("PATH", os.environ.get("PATH"))
+    program = config.command[0]
+    candidate = str(cwd / program) if "/" in program and not Path(program).is_absolute() else program
+    if shutil.which(candidate, path=path) is None:
+        raise InvalidInput(
+            f"The command {program!r} of the job {config.name!r} was not found, or may not be executed. "
+            "Check its spelling and your PATH."
+        )
+    if reason := room.never_fits(config.gpus, config.cpus):
+        raise InvalidInput(f"The job {config.name!r} can never start: {reason}.")
+    return config.model_copy(update={"cwd": cwd})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,16 @@ from metta_jobs.errors import InvalidInput
 
 STATE_DIR_VARIABLE = "METTA_JOB_STATE"
 STATE_DIR_NAME = "job_state"
+#: How this program is called in advice: who has it only through `uv run` must be told to type that.
+PROGRAM = "uv run metta" if "UV_RUN_RECURSION_DEPTH" in os.environ else "metta"
 
 
 def find_project(start: Path | None = None) -> Path:
     """Return the nearest folder, from `start` upwards, that holds a pyproject.toml or a job_state/; else `start`."""
-    here = (start or Path.cwd()).resolve()
+    try:
+        here = (start or Path.cwd()).resolve()
+    except FileNotFoundError:
+        raise InvalidInput("The folder that you are in was removed: change to another.") from None
     for folder in (here, *here.parents):
         if (folder / "pyproject.toml").is_file() or (folder / STATE_DIR_NAME).is_dir():
             return folder
@@ -60,6 +66,18 @@ class StateDir:
     def token(self, job_id: int, attempt: int) -> str:
         """What marks the processes of one attempt, in their environment."""
         return f"{self.root}:{job_id}:{attempt}"
+
+    def salt(self) -> bytes:
+        """A random key of this state folder, made when first asked for."""
+        path = self.root / "salt"
+        if not path.exists():
+            aside = path.with_name(f"salt.{os.getpid()}")
+            aside.touch(mode=0o600)
+            aside.write_bytes(os.urandom(32))
+            with contextlib.suppress(FileExistsError):
+                os.link(aside, path)  # of several that come first, one wins
+            aside.unlink()
+        return path.read_bytes()
 
     def create(self) -> None:
         """Make the folder, for its owner only; raise InvalidInput when that cannot be done."""

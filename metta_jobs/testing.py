@@ -159,7 +159,7 @@ def make_house(folder: Path, *, cpus: float = 2, gpus: Sequence[str] = (), max_p
 def add(house: House, *configs: JobConfig, group: str = "g") -> list[int]:
     """Submit jobs to the house's store; return their ids."""
     with house.store.write() as connection:
-        return submit.submit(connection, house.clock.now(), group, configs, {}, [])
+        return submit.submit(connection, house.clock.now(), group, configs, "none", {}, [])
 
 
 def views(house: House, *job_ids: int) -> list[JobView]:

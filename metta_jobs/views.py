@@ -55,6 +55,14 @@ class JobView:
     parents: tuple[ParentView, ...]
     folder: Path | None
 
+    @property
+    def unsuccessful(self) -> bool:
+        """True when it ended as nobody wished: not when it was there for a failure that did not happen."""
+        unneeded = self.state is JobState.SKIPPED and any(
+            parent.kind is DependencyKind.AFTERNOTOK and parent.state is JobState.SUCCEEDED for parent in self.parents
+        )
+        return self.state.terminal and self.state is not JobState.SUCCEEDED and not unneeded
+
     def to_dict(self) -> dict[str, Any]:
         """The stable JSON form."""
         return {

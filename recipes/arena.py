@@ -10,7 +10,7 @@ from recipes.ppo.tool import ArenaEvaluateTool, ArenaTrainTool
 
 
 def train(seed: int = 1) -> ArenaTrainTool:
-    """Train agents to collect hearts in the MettaGrid arena (PPO, about two minutes on one core)."""
+    """Train agents to collect hearts in the MettaGrid arena (PPO, one to two minutes on one core)."""
     return ArenaTrainTool(seed=seed, env=ArenaConfig(), trainer=_trainer())
 
 
@@ -33,7 +33,7 @@ def experiment(remote: bool = True, group: str | None = None) -> ExperimentTool:
 
 def _trainer() -> TrainerConfig:
     return TrainerConfig(
-        total_timesteps=819_200,
+        total_timesteps=524_288,
         learning_rate=3e-4,
         n_steps=64,
         batch_size=1024,

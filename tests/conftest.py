@@ -51,4 +51,4 @@ def clean_up(root: Path) -> None:
 
     kill_daemon(root)
     for folder in root.glob("jobs/*/*"):
-        runner.send(runner.members(-1, StateDir(root).token(int(folder.parent.name), int(folder.name))), 9)
+        runner.send(runner.members(-1, None, StateDir(root).token(int(folder.parent.name), int(folder.name))), 9)

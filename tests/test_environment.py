@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from metta_jobs.environment import is_secret, split
+from metta_jobs.environment import environment_id, is_secret, secret_argument, split
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,16 @@ from metta_jobs.environment import is_secret, split
         ("SOMETHING", "AKIA" + "ABCD1234" * 2),
         ("SOMETHING", "hf_" + "abcdEFGH" * 4),
         ("SOMETHING", "-----BEGIN OPENSSH PRIVATE KEY-----"),
+        ("API_KEYS", "x"),
+        ("MY_PAT", "x"),
+        ("GH_CREDS", "x"),
+        ("SSHKEY", "x"),
+        ("PRIVATEKEY", "x"),
+        ("MYSQL_PWD", "x"),
+        ("SLACK_WEBHOOK_URL", "x"),
+        ("AZURE_STORAGE_CONNECTION_STRING", "x"),
+        ("HEADER", "Authorization: Basic dXNlcjpwYXNz"),
+        ("DATABASE_URL", "postgres://user:hun/ter2@db/x"),
     ],
 )
 def test_secrets_are_recognised(name: str, value: str) -> None:
@@ -40,6 +50,9 @@ def test_secrets_are_recognised(name: str, value: str) -> None:
         ("OMP_NUM_THREADS", "1"),
         ("PASSES", "3"),
         ("XDG_SESSION_ID", "3"),
+        ("PATTERN", "x"),
+        ("COMPASS", "north"),
+        ("TORCH_HOME", "/data/disk-ab12cd34ef56ab12cd34ef56"),
     ],
 )
 def test_what_is_no_secret_is_kept(name: str, value: str) -> None:
@@ -62,3 +75,30 @@ def test_what_ties_to_another_run_or_terminal_is_dropped() -> None:
     )
     assert plain == {"WANDB_PROJECT": "arena"}
     assert secret == {"WANDB_API_KEY": "k"}
+
+
+def test_another_name_for_a_secret_is_a_secret_too() -> None:
+    plain, secret = split({"WANDB_API_KEY": "abcdef0123456789", "COPY": "x=abcdef0123456789", "OTHER": "y"})
+    assert (plain, set(secret)) == ({"OTHER": "y"}, {"WANDB_API_KEY", "COPY"})
+
+
+@pytest.mark.parametrize(
+    ("command", "found"),
+    [
+        (("train", "--api-key", "x"), "--api-key"),
+        (("train", "--wandb-api-key=x"), "--wandb-api-key"),
+        (("curl", "https://me:pass@host/"), "argument 1"),
+        (("train", "--max-tokens", "100", "--tokenizer", "gpt2", "--keys", "a"), None),
+        (("train", "--secret"), None),
+    ],
+)
+def test_secrets_in_commands(command: tuple[str, ...], found: str | None) -> None:
+    assert secret_argument(command) == found
+
+
+def test_an_environment_s_id_differs_where_a_secret_does_and_tells_nothing() -> None:
+    one = environment_id({"A": "1"}, {"K": "x"}, b"salt")
+    assert one == environment_id({"A": "1"}, {"K": "x"}, b"salt")
+    assert (
+        len({one, environment_id({"A": "1"}, {"K": "y"}, b"salt"), environment_id({"A": "1"}, {"K": "x"}, b"s")}) == 3
+    )

@@ -26,8 +26,12 @@ app = typer.Typer(
 )
 app.add_typer(job.app, name="job")
 app.add_typer(daemon.app, name="daemon")
-app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run_tool.run)
-app.command("notebook")(notebook.notebook)
+app.command(
+    "run",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    epilog="Example: `metta run arena.experiment remote=false`, `metta run arena.train --dry-run`",
+)(run_tool.run)
+app.command("notebook", epilog="Example: `metta notebook my_group --open`")(notebook.notebook)
 
 
 def _version(wanted: bool) -> None:
@@ -55,6 +59,9 @@ def _root(
 
 def run(arguments: list[str] | None = None) -> None:
     """Run the program and exit with its code: 2 for what the user can mend, 1 where a run failed."""
+    if sys.stdout is None or sys.stderr is None:  # closed by the caller
+        quiet = Path(os.devnull).open("w")  # noqa: SIM115  (for as long as we run)
+        sys.stdout, sys.stderr = sys.stdout or quiet, sys.stderr or quiet
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that knows no "✓" shall not end the program

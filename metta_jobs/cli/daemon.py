@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from metta_jobs.cli.context import STATE, manager, print_json
+from metta_jobs.errors import NoState
+from metta_jobs.paths import find_state_dir
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,8 +31,11 @@ def start() -> None:
 @app.command(epilog="Example: `metta daemon stop`")
 def stop() -> None:
     """Stop the daemon. Running jobs go on, and the next daemon takes them over."""
-    with manager() as opened:
-        ended = opened.stop_daemon()
+    try:
+        with manager() as opened:
+            ended = opened.stop_daemon()
+    except NoState:
+        ended = None
     typer.echo(f"The daemon (pid {ended.pid}) is stopped; running jobs go on." if ended else "No daemon runs.")
 
 
@@ -40,10 +45,13 @@ def status(as_json: Json = False) -> None:
     from metta_jobs.daemon.control import log_tail
     from metta_jobs.paths import StateDir
 
-    with manager() as opened:
-        running = opened.daemon()
-        root = opened.state_dir
-        unfinished = sum(group.counts.unfinished for group in opened.groups())
+    try:
+        with manager() as opened:
+            running = opened.daemon()
+            unfinished = sum(group.counts.unfinished for group in opened.groups())
+    except NoState:
+        running, unfinished = None, 0
+    root = find_state_dir(STATE.state_dir)
     log = StateDir(root).daemon_log
     if as_json:
         print_json(
@@ -72,7 +80,6 @@ def status(as_json: Json = False) -> None:
 def run() -> None:
     """Run the daemon in the foreground, with its log on stderr. Ctrl-C ends it; jobs go on."""
     from metta_jobs.daemon import service
-    from metta_jobs.paths import find_state_dir
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     service.run(find_state_dir(STATE.state_dir))

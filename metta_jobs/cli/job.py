@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,6 +68,9 @@ def list_jobs(
     if as_json:
         print_json(view.to_dict())
         return
+    if wanted is not None and not view.jobs:
+        typer.echo(f"No job of {group} is {wanted.value}.")
+        return
     from metta_jobs.display.listing import show as show_table
     from metta_jobs.display.tables import render_jobs
 
@@ -83,7 +87,7 @@ def _list_groups(opened: JobManager, wanted: JobState | None, everything: bool, 
     shown = [g for g in groups if everything or g.name in recent or g.counts.unfinished]
     warning = opened.warning(any(group.counts.unfinished for group in groups))
     if as_json:
-        print_json({"groups": [group.to_dict() for group in shown]})
+        print_json({"groups": [group.to_dict() for group in reversed(shown)]})
         return
     if not shown:
         typer.echo("No jobs yet. `metta run --list` shows the recipes; `metta job submit -- COMMAND` runs any command.")
@@ -173,11 +177,12 @@ def logs(
 
     from metta_jobs.cli.logfile import follow_file, print_file
 
+    out = getattr(sys.stdout, "buffer", None) or io.BytesIO()  # somebody may have closed it
     job = one_job(target)
     with manager() as opened:
         path = opened.log_path(job.id, attempt)
         if follow and attempt is None:
-            follow_file(path, tail, sys.stdout.buffer, lambda: opened.job(job.id).state.terminal)
+            follow_file(path, tail, out, lambda: opened.job(job.id).state.terminal)
             return
     if not path.exists():
         typer.echo(
@@ -185,7 +190,7 @@ def logs(
             err=True,
         )
         return
-    print_file(path, tail, sys.stdout.buffer)
+    print_file(path, tail, out)
 
 
 @app.command(epilog="Example: `metta job wait arena_experiment_20261121_101500 --timeout 3600 && echo done`")
@@ -200,7 +205,7 @@ def wait(
     with manager() as opened:
         found = opened.wait(targets, timeout_s=timeout)
     open_jobs = [job for job in found if not job.state.terminal]
-    unsuccessful = [job for job in found if job.state.terminal and job.state is not JobState.SUCCEEDED]
+    unsuccessful = [job for job in found if job.unsuccessful]
     if as_json:
         print_json({"jobs": [job.to_dict() for job in found]})
     else:

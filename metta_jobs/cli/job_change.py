@@ -12,6 +12,8 @@ from pydantic import ValidationError
 from metta_jobs.cli.context import complete_group, manager, print_json
 from metta_jobs.errors import InvalidInput
 from metta_jobs.job import Dependency, JobConfig
+from metta_jobs.paths import PROGRAM
+from metta_jobs.states import JobState
 from metta_jobs.views import JobView
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON with stable keys.")]
@@ -59,7 +61,7 @@ def submit(
     if as_json:
         print_json(job.to_dict())
         return
-    typer.echo(f"Job {job.id} ({job.group}/{job.name}) is submitted. `metta job logs {job.id} -f` follows it.")
+    typer.echo(f"Job {job.id} ({job.group}/{job.name}) is submitted. `{PROGRAM} job logs {job.id} -f` follows it.")
 
 
 def _config(
@@ -110,6 +112,8 @@ def kill(
         if not (force or yes):
             _list(doomed)
             _ask(f"End {_jobs(len(doomed))}?")
+        if not as_json:
+            typer.echo(f"Ending {_jobs(len(doomed))} …", err=True)
         asked = opened.kill([job.id for job in doomed], force=force)
         ids = [job.id for job in asked]
         grace = max((job.grace_s for job in asked), default=0.0)
@@ -118,7 +122,8 @@ def kill(
         print_json({"jobs": [job.to_dict() for job in ended]})
     open_jobs = [job for job in ended if not job.state.terminal]
     if not as_json:
-        typer.echo(f"{_jobs(len(ended) - len(open_jobs))} ended.")
+        if len(ended) > len(open_jobs):
+            typer.echo(f"{_jobs(len(ended) - len(open_jobs))} ended.")
         for job in open_jobs:
             typer.echo(f"{job.group}/{job.name} ({job.id}) has not ended yet: {job.reason}", err=True)
     raise typer.Exit(1 if open_jobs else 0)
@@ -132,6 +137,8 @@ def retry(
     """Give jobs that ended without success a new attempt. What was skipped because of them runs too."""
     with manager() as opened:
         again = opened.retry(targets, failed=failed)
+        groups = {job.group for job in again}
+        written = {g for g in groups for j in opened.group(g).jobs if j.kind == "notebook" and j.state.terminal}
     if as_json:
         print_json({"jobs": [job.to_dict() for job in again]})
         return
@@ -139,7 +146,12 @@ def retry(
         typer.echo("Nothing to try again: none of these jobs has failed.")
         return
     _list(again)
-    typer.echo(f"{_jobs(len(again))} tried again.")
+    back = [job for job in again if job.state is not JobState.SKIPPED]
+    typer.echo(f"{_jobs(len(back))} tried again.")
+    for group in sorted({job.group for job in back if job.kind == "run"} & written):
+        typer.echo(
+            f"The notebook of {group} tells of the earlier attempts; `{PROGRAM} notebook {group}` writes it anew."
+        )
 
 
 def _ask(question: str) -> None:

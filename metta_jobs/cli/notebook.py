@@ -17,7 +17,7 @@ def notebook(
     output: Annotated[Path | None, typer.Option(help="Where to; by default notebooks/GROUP.ipynb.")] = None,
     open_it: Annotated[bool, typer.Option("--open", help="Open it afterwards.")] = False,
 ) -> None:
-    """Write a group's notebook and run it, now: `metta notebook my_group --open`."""
+    """Write a group's notebook and run it, now."""
     from metta_jobs.notebook import write_notebook
 
     with manager() as opened:

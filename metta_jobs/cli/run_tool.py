@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import traceback
 from typing import Annotated
@@ -10,6 +11,7 @@ from typing import Annotated
 import typer
 
 from metta_jobs.cli.context import console
+from metta_jobs.environment import wandb_mode
 from metta_jobs.errors import InvalidInput, MettaError
 from metta_jobs.paths import find_project
 from metta_jobs.tool import Tool
@@ -36,7 +38,8 @@ def run(
     """Run a recipe's function: `metta run arena.experiment remote=false`.
 
     Arguments are key=value: the function's own, typed; or any field of what it returns, by its dotted path
-    (trainer.total_timesteps=1000000). Lists and dictionaries are JSON or Python literals.
+    (trainer.total_timesteps=1000000). Lists and dictionaries are JSON or Python literals. --dry-run shows them
+    all.
     """
     if list_all:
         raise typer.Exit(_list())
@@ -47,14 +50,21 @@ def run(
     tool = build(recipe, context.args, find_project())
     if not dry_run:
         raise typer.Exit(_run(tool))
+    jobs = tool.jobs(find_project())
+    if jobs:
+        from metta_jobs.manager import check_jobs
+
+        check_jobs(jobs, find_project())
     typer.echo(f"{recipe} → {type(tool).__name__}")
     typer.echo(json.dumps(tool.model_dump(mode="json"), indent=2))
-    for job in tool.jobs(find_project()):
+    for job in jobs:
         typer.echo(f"\njob {job.name}{f' (gpus={job.gpus})' if job.gpus else ''}:\n  {shlex.join(job.command)}")
     typer.echo("\nDry run: nothing was stored.", err=True)
 
 
 def _run(tool: Tool) -> int:
+    if "METTA_JOB_ID" not in os.environ:  # here and now: wandb must not stop to ask for a login
+        os.environ.setdefault("WANDB_MODE", wandb_mode(os.environ))
     try:
         return tool.run()
     except MettaError:

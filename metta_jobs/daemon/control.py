@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from metta_jobs.daemon.doorbell import ring
 from metta_jobs.daemon.lock import Holder, holder
-from metta_jobs.environment import split
+from metta_jobs.environment import NO_ATTEMPT_VARIABLE, split
 from metta_jobs.errors import DaemonError
 from metta_jobs.paths import StateDir
 
@@ -26,11 +27,15 @@ def status(state_dir: StateDir) -> Holder | None:
 
 def ensure(state_dir: StateDir) -> Holder:
     """Make sure that a daemon runs, and wake it; return it. Raises DaemonError when it cannot be started."""
-    secrets = split(os.environ)[1]
-    if (running := status(state_dir)) is None:
-        running = start(state_dir)
-    ring(state_dir.doorbell, secrets)
+    running = status(state_dir) or start(state_dir)
+    ring(state_dir.doorbell)
     return running
+
+
+def hand_over(state_dir: StateDir, environment: str, secrets: Mapping[str, str]) -> None:
+    """Tell the daemon, if one runs, the secrets of an environment, before a job that needs them is stored."""
+    if secrets and status(state_dir) is not None:
+        ring(state_dir.doorbell, environment, secrets)
 
 
 def start(state_dir: StateDir) -> Holder:
@@ -41,13 +46,13 @@ def start(state_dir: StateDir) -> Holder:
     try:
         with errors.open("wb") as stream:
             child = subprocess.Popen(
-                [sys.executable, "-m", "metta_jobs.daemon", str(state_dir.root)],
+                [sys.executable, "-X", "utf8", "-m", "metta_jobs.daemon", str(state_dir.root)],
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=stream,
                 start_new_session=True,
                 cwd=state_dir.root,
-                env=plain | secrets,
+                env=plain | secrets | {NO_ATTEMPT_VARIABLE: "1"},
             )
     except OSError as error:
         raise DaemonError(f"The daemon cannot be started: {error.strerror}. Your jobs are stored.") from error

@@ -12,6 +12,10 @@ MAX_LAUNCHES = 6
 """After so many launches that left no sign of life, an attempt is given up."""
 
 
+NAMED_PARENTS = 3
+"""So many parents that a job waits for are named; the others are counted."""
+
+
 @dataclass(frozen=True)
 class Live:
     """What is stored of a live attempt, as far as decisions need it."""
@@ -23,6 +27,7 @@ class Live:
     grace_s: float
     launches: int = 0
     launch_due: bool = True
+    impossible: str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ def decide_live(live: Live, seen: Observation) -> Decision:
     """Decide about a live attempt."""
     match seen:
         case Unknown():
-            return Keep(seen.why if live.state is JobState.LAUNCHING else None)
+            return Keep(seen.why)
         case Exited():
             return _ended(live, seen)
         case Absent(launched=False) if live.state is JobState.LAUNCHING:
@@ -99,6 +104,8 @@ def _ended(live: Live, seen: Exited) -> Finish:
 def _never_started(live: Live, seen: Absent) -> Decision:
     if live.kill:
         return Finish(JobState.KILLED, None, "killed before it started", void=True)
+    if live.impossible is not None:
+        return Finish(JobState.FAILED, None, live.impossible, void=True)
     if not live.launch_due:
         return Keep(seen.note or "starting")
     if live.launches >= MAX_LAUNCHES:
@@ -211,10 +218,11 @@ def decide_parents(parents: Mapping[str, tuple[JobState, DependencyKind]]) -> Wa
     for label, (state, kind) in parents.items():
         if kind.impossible(state):
             return Skip(f"{label} {_past(state)}")
-    for label, (state, kind) in parents.items():
-        if not kind.met(state):
-            return Waits(f"waits for {label} ({state.value})")
-    return None
+    unmet = [f"{label} ({state.value})" for label, (state, kind) in parents.items() if not kind.met(state)]
+    if not unmet:
+        return None
+    more = f" and {len(unmet) - NAMED_PARENTS} more" if len(unmet) > NAMED_PARENTS else ""
+    return Waits(f"waits for {', '.join(unmet[:NAMED_PARENTS])}{more}")
 
 
 def decide_slots(gpus: int, cpus: float, capacity: Capacity) -> Waits | Claim:

@@ -12,7 +12,10 @@ import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
 _LARGEST = 1 << 17
+_MESSAGE = TypeAdapter(dict[str, dict[str, str]])
 
 
 class Doorbell:
@@ -31,16 +34,18 @@ class Doorbell:
         """To wait on."""
         return self._socket.fileno()
 
-    def answer(self) -> dict[str, str]:
-        """Take all messages; return the secrets they carried."""
-        secrets: dict[str, str] = {}
+    def answer(self) -> dict[str, dict[str, str]]:
+        """Take all messages; return the secrets they carried, by the id of the stored environment."""
+        found: dict[str, dict[str, str]] = {}
         while True:
             try:
                 message = self._socket.recv(_LARGEST)
             except BlockingIOError:
-                return secrets
-            with contextlib.suppress(ValueError):
-                secrets |= json.loads(message or b"{}")
+                return found
+            try:
+                found |= _MESSAGE.validate_json(message or b"{}")
+            except ValidationError:
+                continue  # not ours; that somebody rang is all it says
 
     def close(self) -> None:
         """Remove it."""
@@ -48,9 +53,9 @@ class Doorbell:
         self._path.unlink(missing_ok=True)
 
 
-def ring(path: Path, secrets: Mapping[str, str]) -> bool:
-    """Wake the daemon; False when it did not hear."""
-    message = json.dumps(dict(secrets)).encode()
+def ring(path: Path, environment: str | None = None, secrets: Mapping[str, str] | None = None) -> bool:
+    """Wake the daemon, and tell it the secrets of a stored environment; False when it did not hear."""
+    message = json.dumps({environment: dict(secrets or {})} if environment else {}).encode()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bell:
         bell.settimeout(1)
         try:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import netrc
 from collections.abc import Mapping
-from pathlib import Path
 
-from metta_jobs.environment import TOKEN_VARIABLE
+from metta_jobs.environment import TOKEN_VARIABLE, wandb_mode
 from metta_jobs.executors.base import LaunchSpec
 from metta_jobs.paths import STATE_DIR_VARIABLE, StateDir
 from metta_jobs.store.queue import LiveAttempt
@@ -50,23 +48,8 @@ def build_environment(attempt: LiveAttempt, state_dir: StateDir, secrets: Mappin
         "WANDB_RUN_GROUP": attempt.group,
         "WANDB_RESUME": "allow",
     }
-    defaults = {"PYTHONUNBUFFERED": "1", "WANDB_MODE": "online" if _logged_in_to_wandb(theirs) else "offline"}
+    defaults = {"PYTHONUNBUFFERED": "1", "WANDB_MODE": wandb_mode(theirs)}
     return {**defaults, **theirs, **ours}
 
 
 _NOT_IN_RUN_ID = str.maketrans(dict.fromkeys(":;,#?/'=@+", "-"))
-
-
-def _logged_in_to_wandb(environment: Mapping[str, str]) -> bool:
-    """True when wandb would find an API key for its default hosts, or for the host that $WANDB_BASE_URL names."""
-    if environment.get("WANDB_API_KEY"):
-        return True
-    path = Path(environment.get("NETRC") or Path(environment.get("HOME") or "/") / ".netrc")
-    try:
-        known = netrc.netrc(str(path)).hosts
-    except (OSError, netrc.NetrcParseError):
-        return False
-    base = environment.get("WANDB_BASE_URL", "")
-    if base:
-        return base.split("://")[-1].split("/")[0].split(":")[0] in known
-    return any(name.endswith(("wandb.ai", "coreweave.com")) for name in known)

@@ -15,6 +15,7 @@ from metta_jobs import __version__
 from metta_jobs.clock import SystemClock
 from metta_jobs.daemon.doorbell import Doorbell
 from metta_jobs.daemon.lock import DaemonLock, holder
+from metta_jobs.daemon.secrets import Secrets
 from metta_jobs.daemon.tick import House, tick
 from metta_jobs.environment import split
 from metta_jobs.errors import DaemonError, MettaError
@@ -55,11 +56,12 @@ def run(root: Path) -> None:
         cpus=usable_cpus(settings),
         gpus=find_gpus(settings),
         max_parallel=settings.max_parallel,
-        secrets=split(os.environ)[1],
+        secrets=Secrets(own=split(os.environ)[1]),
     )
     with store.write() as connection:
         capacity.save(connection, house.clock.now(), house.cpus, house.gpus, house.max_parallel)
     doorbell = Doorbell(state_dir.doorbell)
+    house.hear = doorbell.answer
     stop_fd = _stop_signals()
     log.info("daemon %d: %g CPU slots, %d GPUs, %s", os.getpid(), house.cpus, len(house.gpus), root)
     try:
@@ -106,12 +108,12 @@ def _live(
         except MettaError as error:
             # A full disk, a locked database: nothing is lost by waiting until it can be used again.
             trouble += 1
-            pause, states = min(2.0**trouble / 2, LONGEST_PAUSE_S), set(LIVE)
+            pause, states = _pause(trouble), set(LIVE)
             log.error("%s (next try in %.0f s)", error, pause)
         except Exception:
             # A defect of ours. Jobs go on without us; a daemon that dies of it would only hide it.
             trouble += 1
-            pause, states = min(2.0**trouble / 2, LONGEST_PAUSE_S), set(LIVE)
+            pause, states = _pause(trouble), set(LIVE)
             log.exception("this round failed (next try in %.0f s)", pause)
         if states:
             busy_until = time.monotonic() + idle_exit_s
@@ -122,6 +124,11 @@ def _live(
                 return
         if _wait(house, doorbell, stop_fd, pause, hear_ends=trouble == 0):
             return
+
+
+def _pause(trouble: int) -> float:
+    """Seconds to wait after so many rounds that failed: 1, 2, 4, …, at most LONGEST_PAUSE_S."""
+    return min(2.0 ** min(trouble - 1, 10), LONGEST_PAUSE_S)
 
 
 def _unfinished(house: House) -> set[JobState]:
@@ -140,7 +147,7 @@ def _wait(house: House, doorbell: Doorbell, stop_fd: int, pause: float, *, hear_
         poll.register(fd, select.POLLIN)
     ready = {fd for fd, _ in poll.poll(pause * 1000)}
     if doorbell.fileno() in ready:
-        house.secrets |= doorbell.answer()
+        house.secrets.submitted |= doorbell.answer()
     return stop_fd in ready
 
 

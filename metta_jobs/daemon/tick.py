@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -11,6 +11,7 @@ from metta_jobs.clock import Clock
 from metta_jobs.daemon import decide
 from metta_jobs.daemon.launch import launch_spec
 from metta_jobs.daemon.plan import plan
+from metta_jobs.daemon.secrets import Secrets
 from metta_jobs.executors.base import Executor, Key, LaunchRefused, Observation, Unknown
 from metta_jobs.paths import StateDir
 from metta_jobs.states import JobState
@@ -27,6 +28,7 @@ class _Launches:
 
     count: int = 0
     next_at: float = 0.0
+    impossible: str | None = None
 
 
 @dataclass
@@ -40,8 +42,9 @@ class House:
     cpus: float
     gpus: Sequence[str]
     max_parallel: int | None = None
-    secrets: dict[str, str] = field(default_factory=dict)
+    secrets: Secrets = field(default_factory=Secrets)
     launches: dict[Key, _Launches] = field(default_factory=dict)
+    hear: Callable[[], dict[str, dict[str, str]]] = dict  # secrets that submitters have sent and nobody has read yet
 
 
 def tick(house: House) -> bool:
@@ -125,7 +128,7 @@ def settle(house: House, live: Sequence[queue.LiveAttempt], seen: Mapping[Key, O
                         if ran is not None and attempt.state is JobState.LAUNCHING
                         else None,
                     )
-                    log.info("job %d.%d %s %s", *attempt.key, decision.state.value, decision.reason or "")
+                    log.info("job %d.%d ended: %s", *attempt.key, decision.reason or decision.state.value)
     return any(not isinstance(decision, decide.Keep) for _, decision in record)
 
 
@@ -173,21 +176,26 @@ def _facts(house: House, attempt: queue.LiveAttempt) -> decide.Live:
         grace_s=config.grace_s,
         launches=launches.count,
         launch_due=house.clock.monotonic() >= launches.next_at,
+        impossible=launches.impossible,
     )
 
 
 def _launch(house: House, attempt: queue.LiveAttempt) -> decide.Keep:
     launches = house.launches.setdefault(attempt.key, _Launches())
     try:
-        house.executors[attempt.executor].launch(launch_spec(attempt, house.state_dir, house.secrets))
+        # Who submits sends the secrets first and commits then: what belongs to a stored job has been sent.
+        house.secrets.submitted |= house.hear()
+        secrets = house.secrets.of(attempt.environment, attempt.secrets)
+        house.executors[attempt.executor].launch(launch_spec(attempt, house.state_dir, secrets))
     except LaunchRefused as refusal:
-        # Nothing was started (a full disk, no free process): it is no fault of the job's, so it is tried for ever.
+        # A full disk or no free process is no fault of the job's, so it is tried again and again.
         launches.next_at = house.clock.monotonic() + 5
+        launches.impossible = str(refusal) if refusal.for_ever else None
         log.warning("job %d.%d %s", *attempt.key, refusal)
         return decide.Keep(str(refusal))
     launches.count += 1
     launches.next_at = house.clock.monotonic() + 2 ** (launches.count - 1)
-    if missing := [name for name in attempt.secrets if name not in house.secrets]:
+    if missing := [name for name in attempt.secrets if name not in secrets]:
         log.warning("job %d.%d is launched without %s", *attempt.key, ", ".join(missing))
         with house.store.write() as connection:
             transitions.record(
@@ -196,7 +204,7 @@ def _launch(house: House, attempt: queue.LiveAttempt) -> decide.Keep:
                 attempt.job_id,
                 "note",
                 attempt=attempt.number,
-                reason=f"launched without {', '.join(missing)}: the daemon was restarted from a shell that lacks it",
+                reason=f"launched without {', '.join(missing)}, which this daemon does not know",
             )
     return decide.Keep(None)
 

@@ -106,3 +106,8 @@ def fit(text: str, width: int, align: str = "left") -> str:
         return set_cell_size(set_cell_size(text, width - 1).rstrip() + "…", width)
     padding = " " * (width - size)
     return padding + text if align == "right" else text + padding
+
+
+def counted(amount: int, word: str) -> str:
+    """Return "1 job", "2 jobs"."""
+    return f"{amount} {word}{'' if amount == 1 else 's'}"

@@ -7,7 +7,7 @@ import textwrap
 from rich.console import Group
 from rich.text import Text
 
-from metta_jobs.display.format import duration, fit, percent, shorten
+from metta_jobs.display.format import counted, duration, fit, percent, shorten
 from metta_jobs.display.layout import share
 from metta_jobs.display.marks import MARKS
 from metta_jobs.display.pace import overall
@@ -56,7 +56,7 @@ def _header(snapshot: Snapshot, width: int) -> list[Text]:
     until = max(ends) if group.finished and ends else snapshot.now
     elapsed = duration((until - group.created_at).total_seconds())
     word = "took" if group.finished else "elapsed"
-    right = f"{len(group.jobs)} jobs · {word} {elapsed}" if width >= 60 else elapsed
+    right = f"{counted(len(group.jobs), 'job')} · {word} {elapsed}" if width >= 60 else elapsed
     name = shorten(one_line(group.name), max(1, width - 2 * MARGIN - len(right) - 2))
     first = Text.assemble(
         " " * MARGIN, (fit(name, width - 2 * MARGIN - len(right)), "bold"), (right, "dim"), no_wrap=True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -14,20 +14,23 @@ from metta_jobs.display.format import fit, shorten
 
 _GAP = "  "
 # Where room is short, these widths are reached in this order: wide texts first, then names, then both again.
-_STEPS = (("text", 32), ("name", 20), ("text", 24), ("name", 12), ("text", 16))
+_STEPS = (("text", 32), ("name", 20), ("text", 24), ("name", 12), ("text", 16), ("key", 16))
 
 
 @dataclass(frozen=True)
 class Field:
-    """A column: its label, "left" or "right", and how it gives way: a "name" is shortened, a "text" wraps.
+    """A column: its label, "left" or "right", and how it gives way: a "name" is shortened, a "text" wraps,
+    a "key", which people copy, is shortened last of all.
 
-    Where even that is not enough, the column with the highest `spare` goes; 0 always stays.
+    Where room is short, labels give way to their `short` forms first. Where nothing else helps, the column with the
+    highest `spare` goes; 0 always stays.
     """
 
     label: str
     align: str = "left"
     gives_way: str = ""
     spare: int = 0
+    short: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Listing:
         if options.overflow == "ignore":
             yield from self._table(self._natural(), width=None)
             return
-        listing = self
+        listing = self if self._wide() <= options.max_width else self._abbreviated()
         while listing._narrowest() > options.max_width and any(field.spare for field in listing.fields):
             listing = listing._without_sparest()
         yield from listing._table(listing._fitted(options.max_width), options.max_width)
@@ -57,6 +60,13 @@ class Listing:
                 if width is not None:
                     line.truncate(width, overflow="ellipsis")
                 yield line
+
+    def _wide(self) -> int:
+        return sum(self._natural()) + len(_GAP) * (len(self.fields) - 1)
+
+    def _abbreviated(self) -> Listing:
+        fields = [replace(field, label=field.short or field.label) for field in self.fields]
+        return Listing(fields, self.rows, self.text_lines)
 
     def _narrowest(self) -> int:
         return sum(self._fitted(0)) + len(_GAP) * (len(self.fields) - 1)

@@ -28,7 +28,7 @@ _SYMBOL = 2
 # A section's title stands above the names, and the columns' labels beside it.
 _TITLE = len("Completed 999")
 _BAR_MIN = 6
-_BAR_MAX = 120
+_BAR_MAX = 50
 # Width of each field of a running job's row, the first to go where the screen is narrow last.
 _FIELDS = {"%": 5, "ETA": 10, "SPS": 8, "reward": 7, "steps": 13, "time": 11}
 _ORDER = ("%", "steps", "SPS", "reward", "ETA", "time")

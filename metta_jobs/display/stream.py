@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from metta_jobs.clock import Clock
-from metta_jobs.display.format import coarse, count, duration, number, percent, rate
+from metta_jobs.display.format import coarse, count, counted, duration, number, percent, rate
 from metta_jobs.display.marks import MARKS
 from metta_jobs.display.pace import eta_s, fraction
 from metta_jobs.display.sanitize import one_line
@@ -123,4 +123,4 @@ def _counts(counts: Counts) -> str:
         "skipped": counts.skipped,
     }
     shown = ", ".join(f"{amount} {word}" for word, amount in named.items() if amount)
-    return f"{counts.total} jobs: {shown}" if shown else "no jobs"
+    return f"{counted(counts.total, 'job')}: {shown}" if shown else "no jobs"

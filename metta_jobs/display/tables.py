@@ -24,6 +24,14 @@ _ALWAYS = {
 }
 _SOMETIMES = {"killed": JobState.KILLED, "skipped": JobState.SKIPPED}
 # On a narrow screen, what needs nobody's attention goes first.
+_SHORT = {
+    "running": "run",
+    "pending": "pend",
+    "completed": "done",
+    "failed": "fail",
+    "killed": "kill",
+    "skipped": "skip",
+}
 _SPARE = {"completed": 2, "killed": 1, "skipped": 1}
 
 
@@ -32,8 +40,8 @@ def render_groups(groups: Sequence[GroupSummary], now: datetime) -> RenderableTy
     if not groups:
         return Text("No groups.", style="dim")
     families = _ALWAYS | {word: s for word, s in _SOMETIMES.items() if any(getattr(g.counts, word) for g in groups)}
-    fields = [Field("group", gives_way="name"), Field("total", "right")]
-    fields += [Field(word, "right", spare=_SPARE.get(word, 0)) for word in families]
+    fields = [Field("group", gives_way="key"), Field("total", "right", short="all")]
+    fields += [Field(word, "right", spare=_SPARE.get(word, 0), short=_SHORT.get(word, "")) for word in families]
     fields += [Field("age", "right", spare=3)]
     rows = []
     for group in groups:

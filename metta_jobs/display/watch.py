@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from rich.console import Console
 
+from metta_jobs.display.format import counted
 from metta_jobs.display.monitor import MonitorEnd, monitor
+from metta_jobs.display.rows import shown_target
 from metta_jobs.display.snapshot import MonitorState
 from metta_jobs.manager import JobManager
-from metta_jobs.states import JobState
+from metta_jobs.metrics.artifacts import find_artifacts
+from metta_jobs.paths import PROGRAM
+from metta_jobs.states import FAILURES, JobState
 
 
 def watch_group(manager: JobManager, group: str, *, refresh: float = 2.0, logs: bool = True, once: bool = False) -> int:
@@ -19,7 +23,8 @@ def watch_group(manager: JobManager, group: str, *, refresh: float = 2.0, logs: 
     end = monitor(lambda: _state(manager, group), refresh=refresh, logs=logs, once=once, console=console)
     if end is MonitorEnd.INTERRUPTED:
         console.print(
-            f"\nThe jobs go on. Come back with `metta job monitor {group}`, end them with `metta job kill {group}`.",
+            f"\nThe jobs go on. Come back with `{PROGRAM} job monitor {group}`, end them with "
+            f"`{PROGRAM} job kill {group}`.",
             markup=False,
             soft_wrap=True,
         )
@@ -29,12 +34,18 @@ def watch_group(manager: JobManager, group: str, *, refresh: float = 2.0, logs: 
     jobs = manager.group(group).jobs
     if once:
         return 0
-    unsuccessful = [job for job in jobs if job.state is not JobState.SUCCEEDED]
+    for job in jobs:
+        if job.kind == "notebook" and job.state is JobState.SUCCEEDED and job.folder:
+            notebooks = [item for item in find_artifacts(job.folder) if item.kind == "notebook"]
+            for notebook in notebooks:
+                console.print(f"Notebook: {shown_target(notebook)}", markup=False, soft_wrap=True)
+    unsuccessful = [job for job in jobs if job.unsuccessful]
     if unsuccessful:
-        first = unsuccessful[0]
+        telling = [job for job in unsuccessful if job.state in FAILURES] or unsuccessful
         console.print(
-            f"{len(unsuccessful)} of {len(jobs)} jobs did not succeed. See `metta job logs {first.id}`; try again with "
-            f"`metta job retry {group} --failed`.",
+            f"{len(unsuccessful)} of {counted(len(jobs), 'job')} did not succeed. See `{PROGRAM} job show "
+            f"{telling[0].id}`; try again with "
+            f"`{PROGRAM} job retry {group} --failed`.",
             markup=False,
             soft_wrap=True,
         )

@@ -79,7 +79,14 @@ class LaunchSpec:
 
 
 class LaunchRefused(Exception):
-    """The attempt could not be launched now; the message says why. It has not started and may be launched again."""
+    """The attempt could not be launched; the message says why. It has not started.
+
+    It may be launched again, unless `for_ever`: then it never can be.
+    """
+
+    def __init__(self, message: str, *, for_ever: bool = False) -> None:
+        super().__init__(message)
+        self.for_ever = for_ever
 
 
 class Executor(Protocol):

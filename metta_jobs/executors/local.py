@@ -6,6 +6,7 @@ Nothing is remembered that matters: whatever this says, it reads from the attemp
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -73,7 +74,7 @@ class LocalExecutor:
             )
             with (folder / "runner.log").open("ab") as log:
                 self._children[spec.key] = subprocess.Popen(
-                    [sys.executable, "-S", runner.__file__, str(folder)],
+                    [sys.executable, "-I", "-S", "-X", "utf8", runner.__file__, str(folder)],
                     env=dict(spec.environment),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -81,8 +82,11 @@ class LocalExecutor:
                     start_new_session=True,
                     cwd="/",
                 )
-        except OSError as error:
-            raise LaunchRefused(f"cannot be launched: {error.strerror or error}") from error
+        except (OSError, ValueError) as error:
+            # What the kernel will never take is the job's own fault; anything else may pass.
+            never = isinstance(error, ValueError) or error.errno in (errno.E2BIG, errno.EINVAL)
+            why = error.strerror if isinstance(error, OSError) else error
+            raise LaunchRefused(f"cannot be launched: {why}", for_ever=never) from error
         self._watch(spec.key, self._children[spec.key].pid)
 
     def observe(self, keys: Sequence[Key]) -> dict[Key, Observation]:
@@ -132,7 +136,7 @@ class LocalExecutor:
             return Absent(launched=False, stopped=cause)
         if not same_boot:
             return Absent(launched=True, stopped=cause, note="the machine was restarted while it ran")
-        if runner.members(pid.pid, self._state_dir.token(*key)):
+        if runner.members(pid.pid, pid.start, self._state_dir.token(*key)):
             note = "its runner is gone, so its exit code will not be known"
             return Alive(time.monotonic() - pid.monotonic, self._stopping(stop), note)
         return Absent(launched=True, stopped=cause, note="its runner was killed before it could record the exit code")
@@ -140,7 +144,7 @@ class LocalExecutor:
     def _without_records(self, key: Key, damage: str | None) -> Observation:
         """What can be said without pid.json: the processes that carry the attempt's token tell whether it lives."""
         self._unwatch(key)
-        if runner.members(-1, self._state_dir.token(*key)):
+        if runner.members(-1, None, self._state_dir.token(*key)):
             return Alive(None, self._stopping(self._stop_record(key)), damage or "its pid.json is gone")
         if damage is not None:
             return Absent(launched=True, note=damage)
@@ -153,7 +157,8 @@ class LocalExecutor:
             pid = read_pid(folder)
         except DamagedRecord:
             pid = PidRecord(-1, None, self._boot, 0.0)
-        if pid is None or pid.boot != self._boot:
+        pid = pid or PidRecord(-1, None, self._boot, 0.0)
+        if pid.boot != self._boot:
             return
         earlier = self._stop_record(key)
         if earlier is None or (force and not earlier.forced):
@@ -164,8 +169,10 @@ class LocalExecutor:
             # On a full disk the record stays in memory: what fills the disk must be stoppable.
             with contextlib.suppress(OSError):
                 runner.write_record(folder / "stop.json", asdict(record))
-        tree = [p for p in runner.members(pid.pid, self._state_dir.token(*key)) if p != pid.pid]
-        runner.send(tree, signal.SIGKILL if force else signal.SIGTERM)
+        found = runner.members(pid.pid, pid.start, self._state_dir.token(*key))
+        if pid.pid in found:
+            runner.send([pid.pid], signal.SIGCONT)  # if somebody has stopped it, it could not tell the end
+        runner.send([p for p in found if p != pid.pid], signal.SIGKILL if force else signal.SIGTERM)
 
     def _stop_record(self, key: Key) -> StopRecord | None:
         try:
@@ -178,7 +185,12 @@ class LocalExecutor:
         folder = self._state_dir.attempt(*key)
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            return runner.claim(folder, {"pid": 0, "start": None, "boot": VOID, "monotonic": 0.0})
+            if runner.claim(folder, {"pid": 0, "start": None, "boot": VOID, "monotonic": 0.0}):
+                return True
+            taken = read_pid(folder)
+            return taken is not None and taken.boot == VOID  # given up before, by a daemon that died over it
+        except DamagedRecord:
+            return False
         except OSError as error:
             raise LaunchRefused(f"cannot be given up either: {error.strerror or error}") from error
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from metta_jobs.display.watch import watch_group
-from metta_jobs.errors import InvalidInput, MettaError, nearest
+from metta_jobs.errors import InvalidInput, MettaError, MissingExtra, nearest
 from metta_jobs.executors.devices import find_gpus
 from metta_jobs.job import Dependency, JobConfig, Name, RemoteConfig
 from metta_jobs.manager import JobManager
@@ -121,6 +122,11 @@ class ExperimentTool(Tool):
         return 1 if find_gpus(Settings.load(project)) else 0
 
     def _notebook_job(self, group: str, project: Path) -> JobConfig:
+        if find_spec("nbformat") is None or find_spec("matplotlib") is None:
+            raise MissingExtra(
+                "The notebook needs packages that are not installed: install metta-jobs[notebook], or say "
+                "generate_notebook=false."
+            )
         command = [sys.executable, "-m", "metta_jobs.notebook", group]
         if self.notebook_path is not None:
             path = self.notebook_path.expanduser()

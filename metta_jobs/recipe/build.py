@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast, get_type_hints
 
 from pydantic import BaseModel, ValidationError
 
-from metta_jobs.errors import InvalidInput, UnknownName, nearest
-from metta_jobs.recipe.find import Recipe, find_recipe
+from metta_jobs.errors import InvalidInput, MettaError, UnknownName, nearest
+from metta_jobs.recipe.find import Recipe, find_recipe, own_lines
 from metta_jobs.recipe.values import literal, sentence, type_name, typed
 from metta_jobs.tool import Tool
 
@@ -25,9 +26,11 @@ def build(name: str, arguments: Sequence[str], project: Path) -> Tool:
     """
     recipe = find_recipe(name, project)
     pairs = [_split(argument) for argument in arguments]
+    if twice := [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]:
+        raise InvalidInput(f"{twice[0]} is given twice: give it once.")
     parameters = inspect.signature(recipe.function).parameters
     mine = {key: text for key, text in pairs if key in parameters}
-    tool = _call(recipe, mine)
+    tool = _call(recipe, mine, project)
     overrides: Overrides = {}
     for key, text in pairs:
         if key not in mine:
@@ -56,7 +59,7 @@ def _nest(overrides: Overrides, key: str, text: str) -> None:
     here[last] = text
 
 
-def _call(recipe: Recipe, texts: dict[str, str]) -> Tool:
+def _call(recipe: Recipe, texts: dict[str, str], project: Path) -> Tool:
     hints = get_type_hints(recipe.function, include_extras=True)
     signature = inspect.signature(recipe.function)
     values = {key: typed(key, text, hints[key]) if key in hints else literal(text) for key, text in texts.items()}
@@ -74,6 +77,10 @@ def _call(recipe: Recipe, texts: dict[str, str]) -> Tool:
         tool = recipe.function(**values)
     except ValidationError as error:
         raise InvalidInput(f"{recipe.name}: {_first(error, '')}") from error
+    except MettaError:
+        raise
+    except Exception as error:
+        raise InvalidInput(f"{recipe.name} raised an error:\n{own_lines(error, project)}") from error
     if not isinstance(tool, Tool):
         raise InvalidInput(f"{recipe.name} returned {type(tool).__name__}; a recipe's function must return a Tool.")
     return tool

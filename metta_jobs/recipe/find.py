@@ -133,10 +133,10 @@ def _import(name: str, project: Path) -> ModuleType:
     except MettaError:
         raise
     except Exception as error:
-        raise InvalidInput(f"The recipe {name!r} could not be imported:\n{_own_lines(error, project)}") from error
+        raise InvalidInput(f"The recipe {name!r} could not be imported:\n{own_lines(error, project)}") from error
 
 
-def _own_lines(error: Exception, project: Path) -> str:
+def own_lines(error: Exception, project: Path) -> str:
     """The end of the traceback as far as it lies in the project, and the error itself."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).is_relative_to(project)]
     ours = [f for f in frames if not Path(f.filename).is_relative_to(Path(__file__).parent)]

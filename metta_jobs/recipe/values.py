@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import json
-from typing import Annotated, Any, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -41,17 +42,22 @@ def explain(path: str, given: object, annotation: Any, error: ValidationError) -
 
 
 def sentence(message: str) -> str:
-    """A message of pydantic's as a sentence."""
-    text = message.removeprefix("Value error, ").rstrip(".")
-    return f"{text[:1].upper()}{text[1:]}."
+    """A message of pydantic's, ending as a sentence; it may begin with a field's name, so its first letter stays."""
+    return f"{message.removeprefix('Value error, ').rstrip('.')}."
 
 
 def type_name(annotation: Any) -> str:
-    """A type as people read it: "int", "list[str]", "float | None"."""
-    if get_origin(annotation) is Annotated:
-        return type_name(get_args(annotation)[0])
+    """A type as people read it: "int", "list[str]", "float | None", "'ppo' or 'sac'"."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return type_name(arguments[0])
     if annotation is type(None):
         return "None"
-    if isinstance(annotation, type) and not hasattr(annotation, "__args__"):
-        return annotation.__name__
-    return str(annotation).replace("typing.", "").replace("NoneType", "None")
+    if origin is Literal:
+        return " or ".join(map(repr, arguments))
+    if origin in (Union, UnionType):
+        return " | ".join(map(type_name, arguments))
+    if origin is not None and arguments:
+        inner = ", ".join("…" if argument is Ellipsis else type_name(argument) for argument in arguments)
+        return f"{getattr(origin, '__name__', origin)}[{inner}]"
+    return str(getattr(annotation, "__name__", annotation))

@@ -28,8 +28,14 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with _explained(path):
-            bring_up_to_date(path)
+        try:
+            with _explained(path):
+                bring_up_to_date(path)
+        except OSError as error:
+            raise StoreError(
+                f"{path} cannot be opened: {error.strerror}. Check the folder's permissions, or name another with "
+                "--state-dir."
+            ) from error
         self._engine = create_engine(f"sqlite:///{path}", poolclass=NullPool, connect_args={"timeout": BUSY_TIMEOUT_S})
         event.listen(self._engine, "connect", _prepare)
         self._connection: Connection | None = None

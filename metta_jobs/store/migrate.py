@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import sqlite3
 from pathlib import Path
@@ -25,8 +26,9 @@ def bring_up_to_date(path: Path) -> None:
     One process migrates at a time. The file is copied to `<name>.before-<HEAD>` first. Raises StoreTooNew when a newer
     metta-jobs has migrated it.
     """
-    if _revision(path) == HEAD:
-        return
+    with contextlib.suppress(sqlite3.Error):  # another process may be making it: look again under the lock
+        if _revision(path) == HEAD:
+            return
     with (path.parent / "migrate.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         found = _revision(path)

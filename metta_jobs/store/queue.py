@@ -27,6 +27,7 @@ class LiveAttempt:
     config: JobConfig
     kill: bool
     force: bool
+    environment: str
     variables: dict[str, str]
     secrets: tuple[str, ...]
     reason: str | None
@@ -80,6 +81,7 @@ def live_attempts(connection: Connection) -> list[LiveAttempt]:
             attempts.c.executor,
             attempts.c.gpus,
             attempts.c.cpus,
+            environments.c.hash,
             environments.c.variables,
             environments.c.secrets,
         )
@@ -101,6 +103,7 @@ def live_attempts(connection: Connection) -> list[LiveAttempt]:
             config=_config(row.config),
             kill=row.wish in (KILL, FORCE_KILL),
             force=row.wish == FORCE_KILL,
+            environment=row.hash,
             variables=row.variables,
             secrets=tuple(row.secrets),
             reason=row.reason,
@@ -110,7 +113,7 @@ def live_attempts(connection: Connection) -> list[LiveAttempt]:
 
 
 def pending_jobs(connection: Connection) -> list[PendingJob]:
-    """Every pending job with what it waits for, oldest first."""
+    """Every pending job that nobody wants killed, with what it waits for, oldest first."""
     parents: dict[int, list[Parent]] = defaultdict(list)
     parent, child, group = jobs.alias("parent"), jobs.alias("child"), groups.alias("parent_group")
     for row in connection.execute(
@@ -126,14 +129,14 @@ def pending_jobs(connection: Connection) -> list[PendingJob]:
         .join(child, child.c.id == dependencies.c.job_id)
         .join(parent, parent.c.id == dependencies.c.parent_id)
         .join(group, group.c.id == parent.c.group_id)
-        .where(child.c.state == JobState.PENDING)
+        .where(child.c.state == JobState.PENDING, child.c.wish.is_(None))
         .order_by(parent.c.id)
     ):
         label = f"{row.group_name}/{row.name}" if row.elsewhere else row.name
         parents[row.job_id].append(Parent(row.id, label, JobState(row.state), DependencyKind(row.kind)))
     rows = connection.execute(
         select(jobs.c.id, jobs.c.config["gpus"].as_integer(), jobs.c.config["cpus"].as_float())
-        .where(jobs.c.state == JobState.PENDING)
+        .where(jobs.c.state == JobState.PENDING, jobs.c.wish.is_(None))
         .order_by(jobs.c.id)
     )
     return [PendingJob(job_id, gpus, cpus, tuple(parents[job_id])) for job_id, gpus, cpus in rows]

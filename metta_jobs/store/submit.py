@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -21,6 +19,7 @@ def submit(
     now: datetime,
     group: str,
     configs: Sequence[JobConfig],
+    environment: str,
     variables: Mapping[str, str],
     secrets: Sequence[str],
     *,
@@ -28,10 +27,12 @@ def submit(
 ) -> list[int]:
     """Store `configs` as pending jobs of `group` and return their ids, in order.
 
-    `variables` is the submitter's environment without secrets; `secrets` names those that the daemon should hand on.
+    `variables` is the submitter's environment without secrets; `secrets` names those that the daemon should hand on;
+    `environment` is the id of both, different where the values of the secrets are.
     Raises AlreadyExists, UnknownName or DependencyCycle, and then stores nothing.
     """
-    environment = _environment(connection, variables, secrets)
+    values = {"hash": environment, "variables": dict(variables), "secrets": sorted(secrets)}
+    connection.execute(insert(environments).prefix_with("OR IGNORE").values(values))
     group_id = _group(connection, now, group, new_group)
     names = dict(connection.execute(select(jobs.c.name, jobs.c.id).where(jobs.c.group_id == group_id)).tuples().all())
     _refuse_taken(group, configs, names)
@@ -88,13 +89,6 @@ def free_name(connection: Connection, group: str, stem: str) -> str:
         number += 1
         name = f"{stem}-{number}"
     return name
-
-
-def _environment(connection: Connection, variables: Mapping[str, str], secrets: Sequence[str]) -> str:
-    values = {"variables": dict(sorted(variables.items())), "secrets": sorted(secrets)}
-    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode("utf-8", "surrogateescape")).hexdigest()
-    connection.execute(insert(environments).prefix_with("OR IGNORE").values(hash=digest, **values))
-    return digest
 
 
 def _group(connection: Connection, now: datetime, name: str, new: bool) -> int:

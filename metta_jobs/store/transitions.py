@@ -48,7 +48,9 @@ def _move(
     """Move a job to `to` if it is still in one of `from_states` (and at `attempt`); return the state it left."""
     allowed = [state for state in from_states if to in ARROWS[state]]
     guard = [jobs.c.id == job_id, jobs.c.state.in_(allowed)]
-    if attempt is not None and to is not JobState.LAUNCHING:
+    if to is JobState.LAUNCHING:
+        guard.append(jobs.c.wish.is_(None))  # asked to end meanwhile
+    elif attempt is not None:
         guard.append(jobs.c.attempt == attempt)
     found = connection.execute(select(jobs.c.state).where(*guard)).scalar_one_or_none()
     if found is None:

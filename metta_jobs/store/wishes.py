@@ -15,7 +15,12 @@ from metta_jobs.store.transitions import record
 def wish_kill(connection: Connection, now: datetime, job_ids: Sequence[int], *, force: bool = False) -> list[int]:
     """Ask for the end of these jobs; return those that had not ended. A retry asked for before is taken back."""
     connection.execute(update(jobs).where(jobs.c.id.in_(job_ids), jobs.c.wish == RETRY).values(wish=None))
-    return _wish(connection, now, job_ids, FORCE_KILL if force else KILL, jobs.c.state.not_in(TERMINAL))
+    open_ = jobs.c.state.not_in(TERMINAL)
+    if force:
+        return _wish(connection, now, job_ids, FORCE_KILL, open_)
+    harder = connection.execute(select(jobs.c.id).where(jobs.c.id.in_(job_ids), open_, jobs.c.wish == FORCE_KILL))
+    stays = list(harder.scalars())  # asked to end at once before: that holds
+    return sorted([*stays, *_wish(connection, now, [job for job in job_ids if job not in stays], KILL, open_)])
 
 
 def wish_retry(connection: Connection, now: datetime, job_ids: Sequence[int]) -> list[int]:

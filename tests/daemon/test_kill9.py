@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -35,7 +37,11 @@ def witness(name: str, log: Path, seconds: float, code: int = 0, **fields: objec
 
 def members(root: Path) -> list[int]:
     """All live processes of all attempts."""
-    return [pid for record in attempt_records(root) for pid in runner.members(record["pid"], record["token"])]
+    return [
+        pid
+        for record in attempt_records(root)
+        for pid in runner.members(record["pid"], record["start"], record["token"])
+    ]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -85,7 +91,7 @@ def test_a_killed_runner_loses_the_exit_code_but_not_the_truth(manager: JobManag
     os.kill(record["pid"], signal.SIGKILL)
     until(lambda: "exit code will not be known" in (manager.job(job.id).reason or ""), "the note")
     assert manager.job(job.id).state is JobState.RUNNING  # its training goes on
-    for pid in runner.members(record["pid"], record["token"]):
+    for pid in runner.members(record["pid"], record["start"], record["token"]):
         os.kill(pid, signal.SIGKILL)
     (ended,) = manager.wait([job.id], timeout_s=30)
     assert ended.state is JobState.LOST
@@ -135,3 +141,54 @@ def test_what_a_job_leaves_running_is_ended_with_it(manager: JobManager, tmp_pat
     (ended,) = manager.wait([job.id], timeout_s=30)
     assert ended.state is JobState.SUCCEEDED
     assert runner.start_mark(int(log.read_text())) is None
+
+
+@pytest.mark.parametrize("how", ["env -i setsid sleep 7777 &", "(setsid env -i sh -c 'sleep 7777 & sleep 7777' &)"])
+def test_descendants_that_drop_their_session_and_environment_are_ended(
+    manager: JobManager, tmp_path: Path, how: str
+) -> None:
+    script = f"{how}\nsleep 0.3; ps -o pid= -C sleep > {tmp_path}/pids; exit 3"
+    (job,) = manager.submit([JobConfig(name="a", command=("sh", "-c", script))], group="g").jobs
+    (ended,) = manager.wait([job.id], timeout_s=30)
+    assert (ended.state, ended.exit_code) == (JobState.FAILED, 3)
+    started = (tmp_path / "pids").read_text().split()
+    assert started
+    for pid in started:
+        cmdline = Path(f"/proc/{pid}/cmdline")
+        assert not cmdline.exists() or b"7777" not in cmdline.read_bytes()
+
+
+def test_a_script_that_signals_its_own_group_does_not_take_the_runner_along(manager: JobManager) -> None:
+    (job,) = manager.submit([JobConfig(name="a", command=("sh", "-c", "kill -KILL 0"))], group="g").jobs
+    (ended,) = manager.wait([job.id], timeout_s=30)
+    assert (ended.state, ended.exit_code, ended.reason) == (JobState.FAILED, 137, "ended by SIGKILL")
+
+
+def test_a_stopped_runner_does_not_keep_a_kill_from_ending(manager: JobManager) -> None:
+    (job,) = manager.submit([JobConfig(name="a", command=("sleep", "600"), grace_s=0.2)], group="g").jobs
+    until(lambda: manager.job(job.id).state is JobState.RUNNING)
+    (record,) = attempt_records(manager.state_dir)
+    os.kill(record["pid"], signal.SIGSTOP)
+    manager.kill([job.id])
+    (ended,) = manager.wait([job.id], timeout_s=30)
+    assert ended.state is JobState.KILLED
+
+
+def test_strangers_with_a_reused_id_are_left_alone(manager: JobManager, tmp_path: Path) -> None:
+    (job,) = manager.submit([JobConfig(name="a", command=("sleep", "600"))], group="g").jobs
+    until(lambda: manager.job(job.id).state is JobState.RUNNING)
+    manager.stop_daemon()
+    (record,) = attempt_records(manager.state_dir)
+    for pid in runner.members(record["pid"], record["start"], record["token"]):
+        os.kill(pid, signal.SIGKILL)
+    stranger = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    try:
+        path = next(manager.state_dir.glob("jobs/*/*/pid.json"))
+        path.write_text(json.dumps(record | {"pid": stranger.pid}))
+        manager.kill([job.id], force=True)
+        (ended,) = manager.wait([job.id], timeout_s=30)
+        assert ended.state is JobState.KILLED
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import stat
 import sys
 from pathlib import Path
@@ -83,6 +84,54 @@ def test_secrets_reach_the_job_and_no_file_or_log_of_ours(manager: JobManager, m
     for path in manager.state_dir.rglob("*"):
         if path.is_file():
             assert b"hunter2-hunter2" not in path.read_bytes(), path
+
+
+def test_each_submission_keeps_its_own_secrets(manager: JobManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = "import os; print(os.environ['MY_API_KEY'])"
+    monkeypatch.setenv("METTA_MAX_PARALLEL", "1")
+    manager.start_daemon()
+    manager.submit([sleeper("first")], group="g")
+    monkeypatch.setenv("MY_API_KEY", "key-of-the-one")
+    manager.submit([JobConfig(name="one", command=(sys.executable, "-c", program))], group="g")
+    monkeypatch.setenv("MY_API_KEY", "key-of-the-other")
+    manager.submit([JobConfig(name="other", command=(sys.executable, "-c", program))], group="g")
+    manager.kill(["g/first"], force=True)
+    manager.wait(["g"], timeout_s=30)
+    assert [manager.log_path(job).read_text() for job in (2, 3)] == ["key-of-the-one\n", "key-of-the-other\n"]
+
+
+def test_a_busy_daemon_launches_no_job_without_its_secret(manager: JobManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    manager.start_daemon()
+    program = "import os; os.environ['MY_API_KEY']"
+    for number in range(15):
+        monkeypatch.setenv("MY_API_KEY", f"secret-number-{number}")
+        manager.submit([JobConfig(name=f"j{number}", command=(sys.executable, "-S", "-c", program))], group="g")
+    assert {job.state for job in manager.wait(["g"], timeout_s=60)} == {JobState.SUCCEEDED}
+
+
+def test_nonsense_at_the_doorbell_does_no_harm(manager: JobManager) -> None:
+    pid = manager.start_daemon().pid
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bell:
+        for message in (b"[1]", b'{"X": 5}', b"\xff", b"", b'{"a": {"b": 1}}'):
+            bell.sendto(message, str(manager.state_dir / "doorbell.sock"))
+    manager.submit([JobConfig(name="a", command=("true",))], group="g")
+    assert manager.wait(["g"], timeout_s=30)[0].state is JobState.SUCCEEDED
+    running = manager.daemon()
+    assert running is not None and running.pid == pid
+
+
+def test_what_can_never_be_launched_fails_and_frees_its_slot(
+    manager: JobManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (big,) = manager.submit([JobConfig(name="a", command=("true",), env={"X": "x" * 200_000})], group="g").jobs
+    (ended,) = manager.wait([big.id], timeout_s=30)
+    assert (ended.state, ended.reason) == (JobState.FAILED, "cannot be launched: Argument list too long")
+
+
+def test_the_job_s_python_settings_do_not_reach_the_runner(manager: JobManager) -> None:
+    config = JobConfig(name="a", command=("true",), env={"PYTHONHOME": "/nonexistent", "X": "é"})
+    manager.submit([config], group="g")
+    assert manager.wait(["g"], timeout_s=30)[0].state is JobState.SUCCEEDED
 
 
 def test_a_secret_that_a_new_daemon_does_not_know_is_said(manager: JobManager, monkeypatch: pytest.MonkeyPatch) -> None:

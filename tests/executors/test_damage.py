@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from metta_jobs.executors import runner
 from metta_jobs.executors.base import Absent, Alive, Cause, Exited, Key, LaunchSpec, Unknown
 from metta_jobs.executors.local import LocalExecutor
 from metta_jobs.executors.records import DamagedRecord, read_outcome, read_pid, read_stop
@@ -89,6 +90,7 @@ def test_a_reused_pid_is_not_our_process(local: LocalExecutor, state_dir: Path) 
     (folder / "outcome.json").unlink()
     record = read_pid(folder)
     assert record is not None
+    until(lambda: runner.start_mark(record.pid) is None, "the runner's end")
     text = (folder / "pid.json").read_text().replace(f'"pid": {record.pid}', f'"pid": {os.getpid()}')
     (folder / "pid.json").write_text(text)
     assert isinstance(local.observe([KEY])[KEY], Absent)

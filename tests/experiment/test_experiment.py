@@ -138,7 +138,7 @@ def test_dry_run_shows_every_command_and_stores_nothing(project: Path) -> None:
     ("arguments", "says"),
     [
         (["runs=[]"], "at least one run"),
-        (['runs=["a", "a"]'], "The run 'a' is named twice"),
+        (['runs=["a", "a"]'], "the run 'a' is named twice"),
         (['args_per_run={"basline": []}'], "'basline', which is none of the runs. Did you mean 'baseline'?"),
         (['args_per_run={"baseline": ["stepz=3"]}'], "Run 'baseline': There is no field 'stepz' in Train."),
         (['args_per_run={"baseline": ["steps=x"]}'], "Run 'baseline': steps=x"),

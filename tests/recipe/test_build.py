@@ -48,6 +48,10 @@ def needs(what: str) -> Train:
     """Needs an argument."""
     return Train(label=what)
 
+def raises() -> Train:
+    """Raises."""
+    raise RuntimeError("boo")
+
 def wrong() -> Train:
     """Returns no tool."""
     return 1
@@ -100,7 +104,7 @@ def test_fields_that_must_fit_each_other_are_checked_together(project: Path) -> 
     [
         ("toi.train", [], UnknownName, "no recipe 'toi'. Did you mean 'toy'"),
         ("toy.trian", [], UnknownName, "no function 'trian'. Did you mean 'train'"),
-        ("toy", [], UnknownName, "write RECIPE.FUNCTION. toy has toy.train, toy.needs, toy.wrong"),
+        ("toy", [], UnknownName, "write RECIPE.FUNCTION. toy has toy.train, toy.needs, toy.raises, toy.wrong"),
         ("toy._private", [], UnknownName, "no function"),
         ("toy.train", ["sede=1"], UnknownName, "no field 'sede' in Train. Did you mean 'seed'"),
         ("toy.train", ["trainer.step=1"], UnknownName, "'trainer.step' in Trainer. Did you mean 'steps'"),
@@ -108,8 +112,11 @@ def test_fields_that_must_fit_each_other_are_checked_together(project: Path) -> 
         ("toy.train", ["trainer.steps=-1"], InvalidInput, "trainer.steps"),
         ("toy.train", ["seed=x"], InvalidInput, "seed=x.*It takes int"),
         ("toy.train", ["kind=dqn"], InvalidInput, "kind=dqn.*'ppo'"),
-        ("toy.train", ["trainer.batch=9"], InvalidInput, "trainer: Batch=9 must be a multiple of minibatch=4"),
+        ("toy.train", ["trainer.batch=9"], InvalidInput, "trainer: batch=9 must be a multiple of minibatch=4"),
         ("toy.train", ["seed"], InvalidInput, "write key=value"),
+        ("toy.train", ["seed=1", "seed=2"], InvalidInput, "seed is given twice"),
+        ("toy.train", ["lr=x"], InvalidInput, r"It takes float \| None\."),
+        ("toy.raises", [], InvalidInput, "toy.raises raised an error:.*toy.py.*boo"),
         ("toy.train", ["label.x=1"], InvalidInput, "label has no fields"),
         ("toy.train", ['trainer={"steps": 5}', "trainer.batch=8"], InvalidInput, "whole and in parts"),
         ("toy.needs", [], InvalidInput, "needs what=<str>"),
@@ -128,7 +135,7 @@ def test_a_recipe_that_raises_on_import_shows_its_own_last_lines(project: Path) 
     with pytest.raises(InvalidInput, match=r"(?s)'broken' could not be imported.*Expecting property name"):
         find_recipe("broken.train", project)
     found, errors = list_recipes(project)
-    assert [recipe.name for recipe in found] == ["toy.train", "toy.needs", "toy.wrong"]
+    assert [recipe.name for recipe in found] == ["toy.train", "toy.needs", "toy.raises", "toy.wrong"]
     assert len(errors) == 1 and "broken.py" in errors[0]
 
 
