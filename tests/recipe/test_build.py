@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -64,17 +67,21 @@ def helper() -> int:
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A project with one recipe, importable only in this test."""
-    import sys
-
-    for name in [name for name in sys.modules if name == "recipes" or name.startswith("recipes.")]:
-        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "path", list(sys.path))
+    others = _forget_recipes()
     (tmp_path / "pyproject.toml").write_text("")
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes" / "toy.py").write_text(RECIPE)
-    return tmp_path
+    yield tmp_path
+    _forget_recipes()
+    sys.modules.update(others)
+
+
+def _forget_recipes() -> dict[str, ModuleType]:
+    names = [name for name in sys.modules if name in ("recipes", "elsewhere") or name.startswith("recipes.")]
+    return {name: sys.modules.pop(name) for name in names}
 
 
 def test_arguments_are_typed_and_fields_overridden(project: Path) -> None:
