@@ -16,7 +16,7 @@ from metta_jobs.daemon.lock import Holder
 from metta_jobs.daemon.plan import plan
 from metta_jobs.daemon.service import usable_cpus
 from metta_jobs.environment import environment_id, split
-from metta_jobs.errors import InvalidInput, NoState, UnknownName, nearest
+from metta_jobs.errors import InvalidInput, NoState, StoreError, UnknownName, nearest
 from metta_jobs.executors.devices import find_gpus
 from metta_jobs.job import JobConfig, check_name
 from metta_jobs.paths import PROGRAM, StateDir, find_project, find_state_dir
@@ -220,11 +220,20 @@ class JobManager:
 
     def _wish(self, targets: Sequence[Target], wish: Callable[..., list[int]]) -> list[JobView]:
         ids = [job.id for job in self.jobs(targets)]
-        with self._store.write() as connection:
-            changed = wish(connection, ids)
+        try:
+            changed = self._write_wish(wish, ids)
+        except StoreError:
+            # A disk that a job fills must not keep us from ending the job.
+            if not self._dir.release_reserve():
+                raise
+            changed = self._write_wish(wish, ids)
         if changed:
             control.ensure(self._dir)
         return self.jobs(changed)
+
+    def _write_wish(self, wish: Callable[..., list[int]], ids: Sequence[int]) -> list[int]:
+        with self._store.write() as connection:
+            return wish(connection, ids)
 
     def _settled(self, ids: Sequence[int], patience_s: float = 10.0) -> None:
         """Wait until the daemon has fulfilled these jobs' wishes."""

@@ -11,6 +11,7 @@ from metta_jobs.errors import InvalidInput
 
 STATE_DIR_VARIABLE = "METTA_JOB_STATE"
 STATE_DIR_NAME = "job_state"
+RESERVE_BYTES = 512 * 1024
 #: How this program is called in advice: who has it only through `uv run` must be told to type that.
 PROGRAM = "uv run metta" if "UV_RUN_RECURSION_DEPTH" in os.environ else "metta"
 
@@ -66,6 +67,26 @@ class StateDir:
     def token(self, job_id: int, attempt: int) -> str:
         """What marks the processes of one attempt, in their environment."""
         return f"{self.root}:{job_id}:{attempt}"
+
+    def keep_reserve(self) -> None:
+        """Hold some room on the disk, where there is any, for the records that a full disk must not keep out."""
+        path = self.root / "reserve"
+        if path.exists():
+            return
+        aside = path.with_name(f"reserve.{os.getpid()}")
+        try:
+            aside.write_bytes(bytes(RESERVE_BYTES))
+            aside.rename(path)
+        except OSError:
+            aside.unlink(missing_ok=True)
+
+    def release_reserve(self) -> bool:
+        """Give that room back to the disk; False when there is none."""
+        try:
+            (self.root / "reserve").unlink()
+        except OSError:
+            return False
+        return True
 
     def salt(self) -> bytes:
         """A random key of this state folder, made when first asked for."""

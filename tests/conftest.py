@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -26,6 +28,21 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.Te
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
     monkeypatch.setenv("METTA_GPUS", "")
+
+
+@pytest.fixture
+def own_recipes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a test imports from a project of its own is forgotten afterwards."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    others = _forget_recipes()
+    yield
+    _forget_recipes()
+    sys.modules.update(others)
+
+
+def _forget_recipes() -> dict[str, ModuleType]:
+    names = [name for name in sys.modules if name in ("recipes", "elsewhere") or name.startswith("recipes.")]
+    return {name: sys.modules.pop(name) for name in names}
 
 
 @pytest.fixture

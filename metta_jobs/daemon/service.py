@@ -105,8 +105,10 @@ def _live(
             states = _unfinished(house)
             pause = 0.0 if changed else LAUNCH_TICK_S if JobState.LAUNCHING in states else TICK_S
             trouble = 0
+            house.state_dir.keep_reserve()
         except MettaError as error:
             # A full disk, a locked database: nothing is lost by waiting until it can be used again.
+            house.state_dir.release_reserve()
             trouble += 1
             pause, states = _pause(trouble), set(LIVE)
             log.error("%s (next try in %.0f s)", error, pause)

@@ -53,7 +53,7 @@ def experiment(remote: bool = True) -> ExperimentTool:
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_recipes: None) -> Iterator[Path]:
     """A project with one recipe and room for two jobs."""
     monkeypatch.setenv("METTA_CPUS", "2")
     (tmp_path / "pyproject.toml").write_text("")

@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -67,21 +64,12 @@ def helper() -> int:
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A project with one recipe, importable only in this test."""
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    others = _forget_recipes()
+def project(tmp_path: Path, own_recipes: None) -> Path:
+    """A project with one recipe."""
     (tmp_path / "pyproject.toml").write_text("")
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes" / "toy.py").write_text(RECIPE)
-    yield tmp_path
-    _forget_recipes()
-    sys.modules.update(others)
-
-
-def _forget_recipes() -> dict[str, ModuleType]:
-    names = [name for name in sys.modules if name in ("recipes", "elsewhere") or name.startswith("recipes.")]
-    return {name: sys.modules.pop(name) for name in names}
+    return tmp_path
 
 
 def test_arguments_are_typed_and_fields_overridden(project: Path) -> None:
