@@ -47,6 +47,8 @@ def build_environment(attempt: LiveAttempt, state_dir: StateDir, secrets: Mappin
         "WANDB_NAME": name,
         "WANDB_RUN_GROUP": attempt.group,
         "WANDB_RESUME": "allow",
+        # wandb writes its log every 15 s by itself; the monitor lives by that log.
+        "WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL": "1",
     }
     defaults = {"PYTHONUNBUFFERED": "1", "WANDB_MODE": wandb_mode(theirs)}
     return {**defaults, **theirs, **ours}
