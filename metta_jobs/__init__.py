@@ -28,6 +28,10 @@ _WHERE = {
 __all__ = ["Dependency", "ExperimentTool", "JobConfig", "JobManager", "JobState", "RemoteConfig", "Tool", "__version__"]
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     """Import each public name when it is first used: `import metta_jobs` costs nothing."""
     if name not in _WHERE:

@@ -44,6 +44,7 @@ class House:
     max_parallel: int | None = None
     secrets: Secrets = field(default_factory=Secrets)
     launches: dict[Key, _Launches] = field(default_factory=dict)
+    planned: tuple[int, int] | None = None  # the version of the store that the last plan was made from
     hear: Callable[[], dict[str, dict[str, str]]] = dict  # secrets that submitters have sent and nobody has read yet
 
 
@@ -135,8 +136,13 @@ def settle(house: House, live: Sequence[queue.LiveAttempt], seen: Mapping[Key, O
 def start_and_skip(house: House) -> bool:
     """Claim what can start, oldest first, and skip what no longer can; when the claims are on disk, launch them.
 
-    What depends on a skipped job follows in the next round.
+    What depends on a skipped job follows in the next round. The plan follows from what is stored and from nothing else,
+    so while that has not changed there is nothing to plan.
     """
+    version = house.store.version()
+    if version == house.planned:
+        return False
+    house.planned = version
     with house.store.read() as connection:
         pending = queue.pending_jobs(connection)
         held = queue.holdings(connection) if pending else []

@@ -39,6 +39,13 @@ class Store:
         self._engine = create_engine(f"sqlite:///{path}", poolclass=NullPool, connect_args={"timeout": BUSY_TIMEOUT_S})
         event.listen(self._engine, "connect", _prepare)
         self._connection: Connection | None = None
+        self._writes = 0
+
+    def version(self) -> tuple[int, int]:
+        """Something that differs whenever anything in the database may have changed since."""
+        with _explained(self.path):
+            others = self._connect().exec_driver_sql("PRAGMA data_version").scalar_one()
+        return int(others), self._writes
 
     def _connect(self) -> Connection:
         if self._connection is None:
@@ -54,6 +61,7 @@ class Store:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A write transaction: committed at the end of the block, rolled back when it raises."""
+        self._writes += 1
         with self._transaction("BEGIN IMMEDIATE") as connection:
             yield connection
 

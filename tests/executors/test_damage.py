@@ -61,6 +61,8 @@ def test_a_folder_deleted_under_a_running_job(local: LocalExecutor, state_dir: P
     executor = LocalExecutor(StateDir(state_dir))
     seen = executor.observe([KEY])[KEY]
     assert isinstance(seen, Alive) and seen.note == "its pid.json is gone"
+    executor.stop(KEY, Cause.KILL, force=True)
+    until(lambda: executor.observe([KEY])[KEY] == Absent(launched=False), "its end")
 
 
 def test_a_damaged_outcome_is_no_evidence(local: LocalExecutor, state_dir: Path) -> None:
