@@ -54,7 +54,12 @@ def test_it_ends_by_itself_when_idle_and_comes_back_when_needed(
 def test_it_ends_when_its_folder_is_removed(manager: JobManager) -> None:
     pid = manager.start_daemon().pid
     manager.close()
-    shutil.rmtree(manager.state_dir)
+
+    def removed() -> bool:
+        shutil.rmtree(manager.state_dir, ignore_errors=True)  # the daemon may be writing into it
+        return not manager.state_dir.exists()
+
+    until(removed)
     until(lambda: not Path(f"/proc/{pid}").exists() or _zombie(pid), "its end")
 
 
