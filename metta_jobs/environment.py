@@ -6,7 +6,8 @@ import hmac
 import json
 import netrc
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 #: Names whose values are never written down. They travel from the submitter to the daemon's memory to the job.
@@ -40,9 +41,13 @@ _FOREIGN = re.compile(
     r"|COMP_.*|_METTA_COMPLETE.*|_TYPER_COMPLETE.*|BASH_FUNC_.*|PYTEST_.*"
 )
 
-TOKEN_VARIABLE = "METTA_ATTEMPT_TOKEN"
+TOKEN_VARIABLE = "METTA_ATTEMPT_TOKEN"  # noqa: S105 - a name
 #: Marks a process, and what it starts, as part of no attempt: a daemon that a job has started.
 NO_ATTEMPT_VARIABLE = "METTA_ATTEMPT_NONE"
+#: Which GPUs a process is shown.
+CUDA, HIP, ROCR = "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"
+#: Which GPUs its queue is shown, as a job is told it: the job's own variables name only those that it was given.
+OUTSIDE_VARIABLE = "METTA_JOB_OUTSIDE"
 
 
 def is_secret(name: str, value: str) -> bool:
@@ -68,22 +73,45 @@ def environment_id(variables: Mapping[str, str], secrets: Mapping[str, str], sal
     return hmac.new(salt, whole, "sha256").hexdigest()
 
 
-def split(environ: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Split an environment into (what may be stored, secrets); foreign variables are in neither."""
+def split(environ: Mapping[str, str], named: Collection[str] = ()) -> tuple[dict[str, str], dict[str, str]]:
+    """Split an environment into (what may be stored, secrets); foreign variables are in neither.
+
+    `named` are secrets although nothing in them looks like it.
+    """
     plain: dict[str, str] = {}
     secret: dict[str, str] = {}
     for name, value in environ.items():
         if not _FOREIGN.fullmatch(name):
-            (secret if is_secret(name, value) else plain)[name] = value
+            (secret if name in named or is_secret(name, value) else plain)[name] = value
     hidden = {value for value in secret.values() if len(value) >= 12}
     for name in [name for name, value in plain.items() if any(word in value for word in hidden)]:
         secret[name] = plain.pop(name)  # another name for the same secret
     return plain, secret
 
 
+def outside(environ: Mapping[str, str], queue: str) -> dict[str, str]:
+    """The variables that confine the queue in the folder `queue` to some GPUs, from a process that may be its job.
+
+    A job that was given no GPU sees none, and may still be the one that starts the daemon or submits what wants one.
+    """
+    if environ.get(TOKEN_VARIABLE, "").startswith(f"{queue}:") and (told := environ.get(OUTSIDE_VARIABLE)):
+        return {str(name): str(value) for name, value in json.loads(told).items()}
+    return {name: environ[name] for name in (CUDA, HIP, ROCR) if name in environ}
+
+
+def tell_outside(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a job of the daemon with this environment needs for `outside`."""
+    return {OUTSIDE_VARIABLE: json.dumps(outside(environ, ""))}
+
+
 def wandb_mode(environment: Mapping[str, str]) -> str:
     """Return "online" when wandb would find an API key in this environment, else "offline": it must never ask."""
     return "online" if _logged_in_to_wandb(environment) else "offline"
+
+
+@lru_cache(maxsize=16)
+def _hosts(path: Path, _changed_at: int) -> frozenset[str]:
+    return frozenset(netrc.netrc(str(path)).hosts)
 
 
 def _logged_in_to_wandb(environment: Mapping[str, str]) -> bool:
@@ -92,7 +120,7 @@ def _logged_in_to_wandb(environment: Mapping[str, str]) -> bool:
         return True
     path = Path(environment.get("NETRC") or Path(environment.get("HOME") or "/") / ".netrc")
     try:
-        known = netrc.netrc(str(path)).hosts
+        known = _hosts(path, path.stat().st_mtime_ns)
     except (OSError, netrc.NetrcParseError):
         return False
     base = environment.get("WANDB_BASE_URL", "")

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from metta_jobs.environment import is_secret, secret_argument
+from metta_jobs.policy import Hooks, Model, RetryPolicy
 from metta_jobs.states import DependencyKind
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=,+@-]{0,127}")
+_NAME = re.compile(r"\w[\w.=,+@-]{0,127}")
+_NAME_BYTES = 200  # names become parts of file names, which have 255
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def check_name(name: str) -> str:
     """Return `name` if it can name a job or a group; raise ValueError with the rule otherwise."""
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) or len(name.encode()) > _NAME_BYTES:
         raise ValueError(
-            f"{name!r} cannot be a name: use 1 to 128 letters, digits and _ . = , + @ -, not beginning with a sign"
+            f"{name!r} cannot be a name: use 1 to 128 letters, digits and _ . = , + @ -, not beginning with a sign, "
+            f"at most {_NAME_BYTES} bytes"
         )
     if name.isdigit():
         raise ValueError(f"{name!r} cannot be a name: a number alone means a job's id")
@@ -29,23 +33,32 @@ def check_name(name: str) -> str:
 Name = Annotated[str, AfterValidator(check_name)]
 
 
-class _Config(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Dependency(Model):
+    """A job, or a whole group, that must end before another job may start.
 
-
-class Dependency(_Config):
-    """A job that must end before another may start.
-
-    `job` is an id, the name of a job in the same group, or "group/name". `kind` says how it must end: afterok (it
-    succeeded), afterany (it ended), afternotok (it ended without success).
+    `job` is an id, the name of a job in the same group, or "group/name". `group` instead of it means the jobs that
+    this group has at the moment of submit. `kind` says how they must end: afterok (all succeeded), afterany (all
+    ended), afternotok (all ended, at least one without success).
     """
 
-    job: int | str
+    job: int | str | None = None
+    group: Name | None = None
     kind: DependencyKind = DependencyKind.AFTEROK
+
+    @model_validator(mode="after")
+    def _one(self) -> Dependency:
+        if (self.job is None) == (self.group is None):
+            raise ValueError("a dependency names either a job or a group")
+        return self
+
+    @property
+    def label(self) -> str:
+        """What it waits for, as typed at a shell."""
+        return f"{self.group}/" if self.group is not None else str(self.job)
 
     @classmethod
     def parse(cls, text: str) -> Dependency:
-        """Read "[KIND:]JOB" as typed at a shell: "train", "14", "afterany:g/train"."""
+        """Read "[KIND:]JOB" or "[KIND:]GROUP/" as typed at a shell: "train", "14", "afterany:g/train", "afterok:g/"."""
         kind, colon, job = text.partition(":")
         if not colon:
             kind, job = DependencyKind.AFTEROK.value, text
@@ -54,6 +67,8 @@ class Dependency(_Config):
         except ValueError:
             kinds = ", ".join(k.value for k in DependencyKind)
             raise ValueError(f"{kind!r} is no kind of dependency; there are {kinds}") from None
+        if job.endswith("/"):
+            return cls(group=job[:-1], kind=parsed)
         return cls(job=int(job) if job.isdigit() else job, kind=parsed)
 
 
@@ -63,7 +78,7 @@ def _as_dependency(value: Any) -> Any:
     return Dependency(job=value) if isinstance(value, int) else value
 
 
-class RemoteConfig(_Config):
+class RemoteConfig(Model):
     """Resources of a job that runs through SkyPilot: `gpus` and `cpus` a node, `nodes` of them, spot or on demand."""
 
     gpus: float = Field(default=1, ge=0)
@@ -75,28 +90,65 @@ class RemoteConfig(_Config):
     infra: str | None = None
 
 
-class JobConfig(_Config):
+class JobConfig(Model):
     """One command to run.
 
-    `command` is an argv list; it never goes through a shell. `gpus` and `cpus` are slots it holds while it runs.
+    `command` is an argv list; it never goes through a shell. `cwd` is the folder it runs in. `env` is added to the
+    environment that the submitter had; secrets are refused there, because configurations are stored: `secrets` names
+    variables of the submitter's environment to hand on unseen, beside those that look like secrets by themselves.
+
+    `gpus`, `cpus` and `memory_gb` (GB) are slots that it holds while it runs; `gpus` is a whole number or a fraction
+    below 1 of one GPU. `priority`: higher starts first, then older. `depends_on` says what must end before.
+
     `timeout_s` limits its running time (none by default; time in the queue and while the machine sleeps does not
-    count). `grace_s` is the pause between TERM and KILL when it must end. `env` is added to the environment that the
-    submitter had; secrets are refused there, because configurations are stored. `remote` sends it to SkyPilot.
-    `metrics` are keys that the monitor and the notebook follow.
+    count), `queue_timeout_s` the time that it waits for slots once nothing else holds it back. `grace_s` is the pause
+    between TERM and KILL when it must end. `retry` says when it is tried again, `on_end` whom to tell of its end.
+    `max_log_mb` keeps that much of its output (MB): the head and the tail.
+
+    `remote` sends it to SkyPilot. `metrics` are keys that the monitor and the notebook follow.
     """
 
     name: Name
     command: tuple[str, ...] = Field(min_length=1)
     cwd: Path | None = None
     env: dict[str, str] = {}
-    gpus: int = Field(default=0, ge=0)
+    secrets: tuple[str, ...] = ()
+    gpus: float = Field(default=0, ge=0)
     cpus: float = Field(default=1, ge=0)
+    memory_gb: float = Field(default=0, ge=0)
+    priority: int = Field(default=0, ge=-1_000_000, le=1_000_000)
     timeout_s: float | None = Field(default=None, gt=0)
+    queue_timeout_s: float | None = Field(default=None, gt=0)
     grace_s: float = Field(default=15, ge=0)
+    max_log_mb: float | None = Field(default=None, ge=1)
     depends_on: tuple[Annotated[Dependency, BeforeValidator(_as_dependency)], ...] = ()
+    retry: RetryPolicy | None = None
+    on_end: Hooks = ()
     remote: RemoteConfig | None = None
     metrics: tuple[str, ...] = ()
     kind: Literal["run", "notebook"] = "run"
+
+    @field_validator("gpus")
+    @classmethod
+    def _gpus(cls, gpus: float) -> float:
+        if gpus > 1 and gpus != int(gpus):
+            raise ValueError(f"{gpus:g} GPUs cannot be given: use a whole number, or a fraction below 1 of one GPU")
+        return gpus
+
+    @field_validator("gpus", "cpus", "memory_gb")
+    @classmethod
+    def _finite(cls, value: float) -> float:
+        if not math.isfinite(value):
+            raise ValueError(f"{value} is no amount")
+        return value
+
+    @field_validator("secrets")
+    @classmethod
+    def _secrets(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if not _VARIABLE.fullmatch(name):
+                raise ValueError("secrets are given by the names of environment variables, never by their values")
+        return names
 
     @field_validator("command")
     @classmethod

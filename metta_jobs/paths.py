@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,7 +62,7 @@ class StateDir:
         return self.root / "doorbell.sock"
 
     def attempt(self, job_id: int, attempt: int) -> Path:
-        """The folder of one attempt: spec.json, pid.json, output.log, outcome.json and what the job leaves."""
+        """The folder of one attempt: output.log and what the job leaves."""
         return self.root / "jobs" / str(job_id) / str(attempt)
 
     def token(self, job_id: int, attempt: int) -> str:
@@ -109,3 +110,16 @@ class StateDir:
                 f"The state folder {self.root} cannot be made ({error.strerror}). "
                 f"Name another with --state-dir or ${STATE_DIR_VARIABLE}."
             ) from error
+
+
+@contextlib.contextmanager
+def short_address(path: Path) -> Iterator[str]:
+    """A name for the socket that fits the 100 bytes a unix address may have, however deep the state folder lies."""
+    if len(os.fsencode(path)) < 100:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)

@@ -3,41 +3,74 @@
 environment        METTA_<NAME>, e.g. METTA_CPUS=8
 file               ~/.config/metta-jobs/config.toml ($XDG_CONFIG_HOME is honoured)
 pyproject.toml     [tool.metta-jobs]
+
+Addresses of webhooks are secrets, and pyproject.toml is shared: `[webhooks]` is read from the file alone.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from metta_jobs.errors import InvalidInput, nearest
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class Settings(BaseModel):
     """What can be set.
 
-    `cpus`: slots for jobs on this machine (default: its cores). `gpus`: indices or UUIDs of the GPUs to give out
-    (default: those found; METTA_GPUS=0,1). `max_parallel`: most jobs at a time (default: no limit but the slots).
+    `cpus`: slots for jobs on this machine (default: the cores that we may use). `memory_gb`: memory for jobs, in 10^9
+    bytes (default: the machine's, or what our container or allocation may use). `gpus`: indices or UUIDs of the GPUs to
+    give out (default: those found; METTA_GPUS=0,1; METTA_GPUS= for none). `gpu_busy_mb`: a GPU is not given out while
+    programs of others use more of its memory than this, in MiB as nvidia-smi counts (0: it is not looked at).
+    `max_parallel`: most jobs at a time (default: no limit but the slots). `reserve_after_s`: a job that waits longer
+    than this for slots has them kept free for it. `webhooks`: addresses by name, for hooks (only in your own file).
     `daemon_idle_exit_s`: the daemon ends itself after so many idle seconds; the next command that needs it starts it.
+    `allow_network_fs`: the state folder may lie on a network file system, at your own risk.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # An error would show what it found, which may be an address.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     cpus: float | None = Field(default=None, gt=0)
     gpus: tuple[str, ...] | None = None
     max_parallel: int | None = Field(default=None, ge=1)
+    memory_gb: float | None = Field(default=None, gt=0)
+    reserve_after_s: float = Field(default=300, ge=0)
+    gpu_busy_mb: float = Field(default=1024, ge=0)
+    webhooks: dict[str, SecretStr] = {}
     daemon_idle_exit_s: float = Field(default=3600, gt=0)
+    allow_network_fs: bool = False
 
     @field_validator("gpus", mode="before")
     @classmethod
     def _gpus(cls, value: Any) -> Any:
         if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return tuple(str(part) for part in value) if isinstance(value, list | tuple) else value
+            value = [part.strip() for part in value.split(",") if part.strip()]
+        # A GPU that is named twice is still one.
+        return tuple(dict.fromkeys(str(part) for part in value)) if isinstance(value, list | tuple) else value
+
+    @field_validator("webhooks", mode="before")
+    @classmethod
+    def _webhooks(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise ValueError("it must be a table [webhooks] with lines like TEAM_SLACK = 'https://…'")
+        for name, address in value.items():
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"{name!r} cannot name a webhook: use letters, digits and _")
+            if not isinstance(address, str) or not address.startswith(("https://", "http://")):
+                raise ValueError(f"the address of {name} must begin with https:// or http://")
+        return value
+
+    def webhook(self, name: str) -> str | None:
+        """The address that hooks know by this name, None when there is none."""
+        return self.webhooks[name].get_secret_value() if name in self.webhooks else None
 
     @classmethod
     def load(cls, project: Path) -> Settings:
@@ -48,6 +81,8 @@ class Settings(BaseModel):
             (project / "pyproject.toml", _toml(project / "pyproject.toml").get("tool", {}).get("metta-jobs", {})),
             (config, _toml(config)),
         ):
+            if "webhooks" in found and source != config:
+                raise InvalidInput(f"{source}: addresses of webhooks are secrets; put them into {config}.")
             for name in found:
                 if name not in cls.model_fields:
                     raise InvalidInput(f"{source}: there is no setting {name!r}.{nearest(name, cls.model_fields)}")

@@ -2,16 +2,19 @@
 
     PENDING ─claim─▶ LAUNCHING ─seen alive─▶ RUNNING ─▶ SUCCEEDED | FAILED | TIMED_OUT | KILLED | LOST
        │                 └───────────(may end directly)──────────────────▲
-       ├─kill─▶ KILLED
+       ├─kill─▶ KILLED          ◀─taken back before it started─ LAUNCHING
+       ├─waits for slots longer than it may─▶ TIMED_OUT
        └─a dependency can no longer be met─▶ SKIPPED
     retry: FAILED | TIMED_OUT | KILLED | LOST | SKIPPED ─▶ PENDING, with a new attempt
 
-PENDING     entered by submit and retry; left by the daemon's claim, a kill, or a dependency that can no longer be met.
-LAUNCHING   entered by the claim, before anything starts; left when the attempt is seen alive, or has ended.
+PENDING     entered by submit and retry, a person's or the job's own policy's; left by the daemon's claim, a kill, its
+            queue_timeout_s, or a dependency that can no longer be met.
+LAUNCHING   entered by the claim, before anything starts; left when the attempt is seen alive, has ended, or was taken
+            back while it stood behind a job that runs longer than expected.
 RUNNING     entered when the attempt is seen alive; left when it has ended.
 SUCCEEDED   the attempt left an outcome record that says exit code 0. Never left.
 FAILED      the outcome record says another exit code, or the command could not be started.
-TIMED_OUT   the job's own time limit ended it.
+TIMED_OUT   the job's own limit ended it: of its running time, or of its time in the queue.
 KILLED      a person asked for its end and its processes are gone.
 LOST        its processes are gone and no outcome record says how (a reboot, a killed runner).
 SKIPPED     it never ran: a job it depends on ended in a way that rules it out.
@@ -53,11 +56,14 @@ UNSUCCESSFUL = TERMINAL - {JobState.SUCCEEDED}
 #: Failed by its own doing or by the machine's: what `wait` answers 1 to and the monitor shows on top.
 FAILURES = frozenset({JobState.FAILED, JobState.TIMED_OUT, JobState.LOST})
 
+#: No pause between attempts is longer (a day), whatever a clock has been set to.
+LONGEST_PAUSE_S = 86_400.0
+
 _ENDS = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.TIMED_OUT, JobState.KILLED, JobState.LOST})
 
 ARROWS: dict[JobState, frozenset[JobState]] = {
-    JobState.PENDING: frozenset({JobState.LAUNCHING, JobState.KILLED, JobState.SKIPPED}),
-    JobState.LAUNCHING: _ENDS | {JobState.RUNNING},
+    JobState.PENDING: frozenset({JobState.LAUNCHING, JobState.KILLED, JobState.TIMED_OUT, JobState.SKIPPED}),
+    JobState.LAUNCHING: _ENDS | {JobState.RUNNING, JobState.PENDING},
     JobState.RUNNING: _ENDS,
     JobState.SUCCEEDED: frozenset(),
     **{state: frozenset({JobState.PENDING}) for state in UNSUCCESSFUL},

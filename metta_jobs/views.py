@@ -27,9 +27,10 @@ class JobView:
     """One job as the store holds it. Times are UTC; durations are seconds.
 
     `attempt` is the number of the newest attempt (0 before the first). `reason` says why the job is pending, or why
-    it ended as it did. `duration_s` is the running time of the newest attempt, None before it runs. `folder` is the
-    folder of the newest attempt (spec.json, pid.json, output.log, outcome.json and what the job leaves), None before
-    there is one. `kind` is "run" for a person's job and "notebook" for a group's follow-up.
+    it ended as it did. `duration_s` is the running time of the newest attempt, None before it runs. `folder` is that of
+    the newest attempt (output.log and what the job leaves; gone when it left nothing), None before there is one.
+    `priority` is its own plus its group's. `max_attempts` is what its retry policy allows. `kind` is "run" for a
+    person's job and "notebook" for a group's follow-up.
     """
 
     id: int
@@ -49,8 +50,12 @@ class JobView:
     kind: str
     gpus: float
     cpus: float
+    memory_gb: float
+    priority: int
     timeout_s: float | None
+    queue_timeout_s: float | None
     grace_s: float
+    max_attempts: int
     metrics: tuple[str, ...]
     parents: tuple[ParentView, ...]
     folder: Path | None
@@ -78,7 +83,11 @@ class JobView:
             "executor": self.executor,
             "gpus": self.gpus,
             "cpus": self.cpus,
+            "memory_gb": self.memory_gb,
+            "priority": self.priority,
             "timeout_s": self.timeout_s,
+            "queue_timeout_s": self.queue_timeout_s,
+            "max_attempts": self.max_attempts,
             "grace_s": self.grace_s,
             "kill_requested": self.kill_requested,
             "depends_on": [
@@ -131,19 +140,24 @@ class GroupSummary:
     name: str
     created_at: datetime
     counts: Counts
+    paused: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """The stable JSON form."""
-        return {"group": self.name, "created_at": _iso(self.created_at), **vars(self.counts)}
+        return {"group": self.name, "created_at": _iso(self.created_at), "paused": self.paused, **vars(self.counts)}
 
 
 @dataclass(frozen=True)
 class GroupView:
-    """One group with all its jobs, in the order of their ids."""
+    """One group with all its jobs, in the order of their ids, and how it shares the machine."""
 
     name: str
     created_at: datetime
     jobs: tuple[JobView, ...]
+    priority: int = 0
+    max_parallel: int | None = None
+    max_failures: int | None = None
+    paused_at: datetime | None = None
 
     @property
     def counts(self) -> Counts:
@@ -160,6 +174,10 @@ class GroupView:
         return {
             "group": self.name,
             "created_at": _iso(self.created_at),
+            "priority": self.priority,
+            "max_parallel": self.max_parallel,
+            "max_failures": self.max_failures,
+            "paused_at": _iso(self.paused_at),
             "counts": vars(self.counts),
             "jobs": [job.to_dict() for job in self.jobs],
         }
@@ -167,13 +185,16 @@ class GroupView:
 
 @dataclass(frozen=True)
 class EventView:
-    """One thing that happened to a job; `id` grows with time."""
+    """One thing that happened to a job, or to a group as a whole (then `job_id` and `name` are None).
+
+    `id` grows with time. `kind` is submitted, state, wish, edit, note or hook.
+    """
 
     id: int
     at: datetime
-    job_id: int
+    job_id: int | None
     group: str
-    name: str
+    name: str | None
     attempt: int | None
     kind: str
     from_state: JobState | None

@@ -2,155 +2,227 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
-
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, select
 
 from metta_jobs.paths import StateDir
 from metta_jobs.states import DependencyKind, JobState
-from metta_jobs.store.schema import attempts, dependencies, events, groups, jobs
+from metta_jobs.store.words import FORCE_KILL, KILL, to_json, to_text, to_time
 from metta_jobs.views import Counts, EventView, GroupSummary, GroupView, JobView, ParentView
 
+_OF_GROUP = "j.group_id = ?"
+_THESE = "j.id IN (SELECT value FROM json_each(?))"
 
-def group_summaries(connection: Connection) -> list[GroupSummary]:
+
+def group_summaries(connection: sqlite3.Connection) -> list[GroupSummary]:
     """All groups, newest last."""
     tally: dict[int, Counter[JobState]] = defaultdict(Counter)
-    for row in connection.execute(
-        select(jobs.c.group_id, jobs.c.state, func.count().label("n")).group_by(jobs.c.group_id, jobs.c.state)
+    for group_id, state, count in connection.execute(
+        "SELECT group_id, state, count(*) FROM jobs GROUP BY group_id, state"
     ):
-        tally[row.group_id][JobState(row.state)] = row.n
+        tally[group_id][JobState(state)] = count
     return [
-        GroupSummary(row.name, row.created_at, Counts.of(tally[row.id]))
-        for row in connection.execute(select(groups).order_by(groups.c.id))
+        GroupSummary(
+            row["name"],
+            datetime.fromisoformat(row["created_at"]),
+            Counts.of(tally[row["id"]]),
+            row["paused_at"] is not None,
+        )
+        for row in connection.execute("SELECT id, name, created_at, paused_at FROM groups ORDER BY id")
     ]
 
 
-def group_names(connection: Connection) -> list[str]:
+def group_names(connection: sqlite3.Connection) -> list[str]:
     """The names of all groups, newest last."""
-    return list(connection.execute(select(groups.c.name).order_by(groups.c.id)).scalars())
+    return [row["name"] for row in connection.execute("SELECT name FROM groups ORDER BY id")]
 
 
-def group_view(connection: Connection, state_dir: StateDir, name: str) -> GroupView | None:
-    """One group with its jobs, None when there is none of this name."""
-    row = connection.execute(select(groups).where(groups.c.name == name)).one_or_none()
+def groups_with(connection: sqlite3.Connection, state: JobState) -> set[str]:
+    """The names of the groups that have a job in this state."""
+    rows = connection.execute(
+        "SELECT name FROM groups AS g WHERE EXISTS (SELECT 1 FROM jobs WHERE group_id = g.id AND state = ?)", (state,)
+    )
+    return {row["name"] for row in rows}
+
+
+def place(connection: sqlite3.Connection, job_id: int, now: datetime) -> tuple[int, datetime] | None:
+    """How many jobs are before it in the queue, and since when it waits for slots; None when it does not."""
+    waiting = (
+        "state = 'pending' AND blocked_by IS NULL AND wish IS NULL AND coalesce(not_before, '') <= :now "
+        "AND group_id NOT IN (SELECT id FROM groups WHERE paused_at IS NOT NULL)"
+    )
+    values = {"now": to_text(now), "id": job_id}
+    row = connection.execute(f"SELECT rank, place, ready_at FROM jobs WHERE id = :id AND {waiting}", values).fetchone()
     if row is None:
         return None
-    return GroupView(row.name, row.created_at, tuple(_jobs(connection, state_dir, jobs.c.group_id == row.id)))
+    (before,) = connection.execute(
+        f"SELECT count(*) FROM jobs WHERE {waiting} AND (-rank, place, id) < (:rank, :place, :id)",
+        {**values, "rank": -row["rank"], "place": row["place"]},
+    ).fetchone()
+    return before, datetime.fromisoformat(row["ready_at"])
 
 
-def job_views(connection: Connection, state_dir: StateDir, job_ids: Sequence[int]) -> list[JobView]:
+def group_id(connection: sqlite3.Connection, name: str) -> int | None:
+    """The id of the group of this name, None when there is none."""
+    row = connection.execute("SELECT id FROM groups WHERE name = ?", (name,)).fetchone()
+    return None if row is None else int(row["id"])
+
+
+def group_view(connection: sqlite3.Connection, state_dir: StateDir, name: str) -> GroupView | None:
+    """One group with its jobs, None when there is none of this name."""
+    row = connection.execute("SELECT * FROM groups WHERE name = ?", (name,)).fetchone()
+    if row is None:
+        return None
+    return GroupView(
+        row["name"],
+        datetime.fromisoformat(row["created_at"]),
+        tuple(_jobs(connection, state_dir, _OF_GROUP, row["id"])),
+        priority=row["priority"],
+        max_parallel=row["max_parallel"],
+        max_failures=row["max_failures"],
+        paused_at=to_time(row["paused_at"]),
+    )
+
+
+def job_views(connection: sqlite3.Connection, state_dir: StateDir, job_ids: Sequence[int]) -> list[JobView]:
     """These jobs, in the order of their ids; ids that do not exist are left out."""
-    return _jobs(connection, state_dir, jobs.c.id.in_(job_ids))
+    return _jobs(connection, state_dir, _THESE, to_json(list(job_ids)))
+
+
+def job_names(connection: sqlite3.Connection, group: str) -> dict[str, int]:
+    """The names and ids of a group's jobs."""
+    rows = connection.execute(
+        "SELECT j.name, j.id FROM jobs AS j JOIN groups AS g ON g.id = j.group_id WHERE g.name = ? ORDER BY j.id",
+        (group,),
+    )
+    return {row["name"]: row["id"] for row in rows}
 
 
 def event_views(
-    connection: Connection, job_ids: Sequence[int], *, after: int = 0, limit: int | None = None
+    connection: sqlite3.Connection,
+    job_ids: Sequence[int] | None,
+    *,
+    groups: Sequence[str] = (),
+    after: int = 0,
+    limit: int | None = None,
 ) -> list[EventView]:
-    """Events of these jobs with an id greater than `after`, oldest first."""
-    statement = (
-        select(events, jobs.c.name, groups.c.name.label("group_name"))
-        .join(jobs, jobs.c.id == events.c.job_id)
-        .join(groups, groups.c.id == jobs.c.group_id)
-        .where(events.c.job_id.in_(job_ids), events.c.id > after)
-        .order_by(events.c.id)
-        .limit(limit)
+    """Events of these jobs and of these groups themselves (None: of all), after the event `after`, oldest first."""
+    these = (
+        "1"
+        if job_ids is None
+        else "(e.job_id IN (SELECT value FROM json_each(:jobs)) "
+        "OR (e.job_id IS NULL AND g.name IN (SELECT value FROM json_each(:groups))))"
+    )
+    rows = connection.execute(
+        "SELECT e.*, j.name, g.name AS group_name FROM events AS e JOIN groups AS g ON g.id = e.group_id "
+        f"LEFT JOIN jobs AS j ON j.id = e.job_id WHERE e.id > :after AND {these} ORDER BY e.id LIMIT :limit",
+        {
+            "jobs": to_json(list(job_ids or ())),
+            "groups": to_json(list(groups)),
+            "after": after,
+            "limit": -1 if limit is None else limit,
+        },
     )
     return [
         EventView(
-            id=row.id,
-            at=row.at,
-            job_id=row.job_id,
-            group=row.group_name,
-            name=row.name,
-            attempt=row.attempt,
-            kind=row.kind,
-            from_state=JobState(row.from_state) if row.from_state else None,
-            to_state=JobState(row.to_state) if row.to_state else None,
-            reason=row.reason,
+            id=row["id"],
+            at=datetime.fromisoformat(row["at"]),
+            job_id=row["job_id"],
+            group=row["group_name"],
+            name=row["name"],
+            attempt=row["attempt"],
+            kind=row["kind"],
+            from_state=JobState(row["from_state"]) if row["from_state"] else None,
+            to_state=JobState(row["to_state"]) if row["to_state"] else None,
+            reason=row["reason"],
         )
-        for row in connection.execute(statement)
+        for row in rows
     ]
 
 
-def _jobs(connection: Connection, state_dir: StateDir, which: ColumnElement[bool]) -> list[JobView]:
-    newest = and_(attempts.c.job_id == jobs.c.id, attempts.c.number == jobs.c.attempt)
+def last_event(connection: sqlite3.Connection) -> int:
+    """The id of the newest event, 0 when there is none."""
+    return int(connection.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0])
+
+
+def any_unfinished(connection: sqlite3.Connection, job_ids: Sequence[int]) -> bool:
+    """True while one of these jobs has not ended, or is to be tried again. The newest, likely the last, goes first."""
+    row = connection.execute(
+        "SELECT 1 FROM json_each(?) AS e JOIN jobs AS j ON j.id = e.value "
+        "WHERE j.finished_at IS NULL OR j.wish IS NOT NULL LIMIT 1",
+        (to_json(sorted(job_ids, reverse=True)),),
+    ).fetchone()
+    return row is not None
+
+
+def _jobs(connection: sqlite3.Connection, state_dir: StateDir, which: str, value: object) -> list[JobView]:
     rows = connection.execute(
-        select(
-            jobs,
-            groups.c.name.label("group_name"),
-            attempts.c.started_at,
-            attempts.c.duration_s,
-            attempts.c.executor,
-        )
-        .join(groups, groups.c.id == jobs.c.group_id)
-        .outerjoin(attempts, newest)
-        .where(which)
-        .order_by(jobs.c.id)
-    ).all()
-    parents = _parents(connection, which)
-    return [_view(row, state_dir, tuple(parents[row.id])) for row in rows]
+        "SELECT j.*, g.name AS group_name, a.started_at, a.duration_s, a.executor FROM jobs AS j "
+        "JOIN groups AS g ON g.id = j.group_id "
+        "LEFT JOIN attempts AS a ON a.job_id = j.id AND a.number = j.attempt "
+        f"WHERE {which} ORDER BY j.id",
+        (value,),
+    ).fetchall()
+    parents = _parents(connection, which, value)
+    return [_view(row, state_dir, tuple(parents.get(row["id"], ()))) for row in rows]
 
 
-def _parents(connection: Connection, which: ColumnElement[bool]) -> dict[int, list[ParentView]]:
-    parent, parent_group = jobs.alias("parent"), groups.alias("parent_group")
-    found: dict[int, list[ParentView]] = defaultdict(list)
+def _parents(connection: sqlite3.Connection, which: str, value: object) -> dict[int, list[ParentView]]:
+    found: dict[int, list[ParentView]] = {}
     for row in connection.execute(
-        select(
-            dependencies.c.job_id,
-            dependencies.c.kind,
-            parent.c.id,
-            parent.c.name,
-            parent.c.state,
-            parent_group.c.name.label("group_name"),
-        )
-        .join(jobs, jobs.c.id == dependencies.c.job_id)
-        .join(parent, parent.c.id == dependencies.c.parent_id)
-        .join(parent_group, parent_group.c.id == parent.c.group_id)
-        .where(which)
-        .order_by(parent.c.id)
+        "SELECT d.job_id, d.kind, p.id, p.name, p.state, g.name AS group_name FROM jobs AS j "
+        "JOIN dependencies AS d ON d.job_id = j.id JOIN jobs AS p ON p.id = d.parent_id "
+        f"JOIN groups AS g ON g.id = p.group_id WHERE {which} ORDER BY j.id, p.id",
+        (value,),
     ):
-        found[row.job_id].append(
-            ParentView(row.id, row.group_name, row.name, JobState(row.state), DependencyKind(row.kind))
+        found.setdefault(row["job_id"], []).append(
+            ParentView(row["id"], row["group_name"], row["name"], JobState(row["state"]), DependencyKind(row["kind"]))
         )
     return found
 
 
-def _view(row: Row[Any], state_dir: StateDir, parents: tuple[ParentView, ...]) -> JobView:
-    state, config = JobState(row.state), row.config
+def _view(row: sqlite3.Row, state_dir: StateDir, parents: tuple[ParentView, ...]) -> JobView:
+    state, config = JobState(row["state"]), json.loads(row["config"])
     pending = state is JobState.PENDING
+    retry = config.get("retry")
     return JobView(
-        id=row.id,
-        group=row.group_name,
-        name=row.name,
+        id=row["id"],
+        group=row["group_name"],
+        name=row["name"],
         state=state,
         command=tuple(config["command"]),
-        attempt=row.attempt,
-        exit_code=row.exit_code,
-        reason=row.reason,
-        created_at=row.created_at,
-        started_at=None if pending else row.started_at,
-        finished_at=row.finished_at,
+        attempt=row["attempt"],
+        exit_code=row["exit_code"],
+        reason=row["reason"],
+        created_at=datetime.fromisoformat(row["created_at"]),
+        started_at=None if pending else to_time(row["started_at"]),
+        finished_at=to_time(row["finished_at"]),
         duration_s=None if pending else _duration(row),
-        kill_requested=row.wish in ("kill", "force_kill"),
-        executor=row.executor or ("skypilot" if config.get("remote") else "local"),
+        kill_requested=row["wish"] in (KILL, FORCE_KILL),
+        executor=row["executor"] or ("skypilot" if config.get("remote") else "local"),
         kind=config["kind"],
-        gpus=config["gpus"],
-        cpus=config["cpus"],
+        gpus=row["gpus"],
+        cpus=row["cpus"],
+        memory_gb=row["memory_gb"],
+        priority=row["rank"],
         timeout_s=config["timeout_s"],
+        queue_timeout_s=row["queue_timeout_s"],
         grace_s=config["grace_s"],
+        max_attempts=retry["max_attempts"] if retry else 1,
         metrics=tuple(config["metrics"]),
         parents=parents,
-        folder=state_dir.attempt(row.id, row.attempt) if row.attempt else None,
+        folder=state_dir.attempt(row["id"], row["attempt"]) if row["attempt"] else None,
     )
 
 
-def _duration(row: Row[Any]) -> float | None:
-    if row.duration_s is not None:
-        return float(row.duration_s)
-    if row.started_at is None:
+def _duration(row: sqlite3.Row) -> float | None:
+    if row["duration_s"] is not None:
+        return float(row["duration_s"])
+    started = to_time(row["started_at"])
+    if started is None:
         return None
-    end: datetime = row.finished_at or datetime.now(row.started_at.tzinfo)
-    return max(0.0, float((end - row.started_at).total_seconds()))
+    end = to_time(row["finished_at"]) or datetime.now(started.tzinfo)
+    return max(0.0, (end - started).total_seconds())

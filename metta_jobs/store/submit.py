@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select
-
 from metta_jobs.errors import AlreadyExists, DependencyCycle, InvalidInput, UnknownName, nearest
 from metta_jobs.job import Dependency, JobConfig
-from metta_jobs.states import JobState
-from metta_jobs.store import schema
-from metta_jobs.store.schema import dependencies, environments, groups, jobs
+from metta_jobs.policy import GroupConfig
+from metta_jobs.store import release, transitions
+from metta_jobs.store.edit import set_group
+from metta_jobs.store.words import to_json, to_text
+
+Edge = tuple[int, int, str, int | None]
+"""(job, parent, kind, group that the job waits for as a whole)"""
 
 
 def submit(
-    connection: Connection,
+    connection: sqlite3.Connection,
     now: datetime,
     group: str,
     configs: Sequence[JobConfig],
@@ -24,44 +27,69 @@ def submit(
     secrets: Sequence[str],
     *,
     new_group: bool = False,
+    options: GroupConfig | None = None,
 ) -> list[int]:
     """Store `configs` as pending jobs of `group` and return their ids, in order.
 
     `variables` is the submitter's environment without secrets; `secrets` names those that the daemon should hand on;
-    `environment` is the id of both, different where the values of the secrets are.
-    Raises AlreadyExists, UnknownName or DependencyCycle, and then stores nothing.
+    `environment` is the id of both, different where the values of the secrets are. Raises AlreadyExists, UnknownName,
+    InvalidInput or DependencyCycle, and then stores nothing.
     """
-    values = {"hash": environment, "variables": dict(variables), "secrets": sorted(secrets)}
-    connection.execute(insert(environments).prefix_with("OR IGNORE").values(values))
+    connection.execute(
+        "INSERT OR IGNORE INTO environments (hash, variables, secrets) VALUES (?, ?, ?)",
+        (environment, to_json(dict(variables)), to_json(sorted(secrets))),
+    )
     group_id = _group(connection, now, group, new_group)
-    names = dict(connection.execute(select(jobs.c.name, jobs.c.id).where(jobs.c.group_id == group_id)).tuples().all())
+    set_group(connection, now, group_id, options or GroupConfig())
+    (group_priority,) = connection.execute("SELECT priority FROM groups WHERE id = ?", (group_id,)).fetchone()
+    names = {row["name"]: row["id"] for row in _names(connection, group_id)}
     _refuse_taken(group, configs, names)
-    rows = [
-        {
-            "group_id": group_id,
-            "name": config.name,
-            "state": JobState.PENDING,
-            "config": config.model_dump(mode="json"),
-            "environment": environment,
-            "created_at": now,
-        }
-        for config in configs
-    ]
-    statement = insert(jobs).returning(jobs.c.id, sort_by_parameter_order=True)
-    ids = list(connection.execute(statement, rows).scalars())
+    first = _next_id(connection)
+    ids = list(range(first, first + len(configs)))
     names |= {config.name: job_id for config, job_id in zip(configs, ids, strict=True)}
-    events = [{"at": now, "job_id": job_id, "kind": "submitted", "to_state": JobState.PENDING} for job_id in ids]
-    connection.execute(insert(schema.events), events)
-    edges = {job_id: _parents(connection, config, names, group) for job_id, config in zip(ids, configs, strict=True)}
-    _refuse_cycles(edges, {job_id: config.name for job_id, config in zip(ids, configs, strict=True)})
-    arrows = [
-        {"job_id": job_id, "parent_id": parent, "kind": dependency.kind}
-        for job_id, parents in edges.items()
-        for parent, dependency in parents.items()
-    ]
-    if arrows:
-        connection.execute(insert(dependencies), arrows)
+    at = to_text(now)
+    connection.executemany(
+        "INSERT INTO jobs (id, group_id, name, state, config, environment, gpus, cpus, memory_gb, queue_timeout_s, "
+        "rank, place, ready_at, created_at) VALUES (?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (job_id, group_id, c.name, c.model_dump_json(), environment, c.gpus, c.cpus, c.memory_gb)
+            + (c.queue_timeout_s, c.priority + group_priority, job_id, at, at)
+            for job_id, c in zip(ids, configs, strict=True)
+        ],
+    )
+    connection.executemany(
+        "INSERT INTO events (at, group_id, job_id, kind, to_state) VALUES (?, ?, ?, 'submitted', 'pending')",
+        [(at, group_id, job_id) for job_id in ids],
+    )
+    _depend(connection, now, {i: c for i, c in zip(ids, configs, strict=True) if c.depends_on}, names, group)
     return ids
+
+
+def _depend(
+    connection: sqlite3.Connection,
+    now: datetime,
+    configs: Mapping[int, JobConfig],
+    names: Mapping[str, int],
+    group: str,
+) -> None:
+    edges = {job_id: _parents(connection, job_id, config, names, group) for job_id, config in configs.items()}
+    _refuse_cycles({i: [e[1] for e in found] for i, found in edges.items()}, {i: c.name for i, c in configs.items()})
+    connection.executemany(
+        "INSERT INTO dependencies (job_id, parent_id, kind, of_group) VALUES (?, ?, ?, ?)",
+        [edge for found in edges.values() for edge in found],
+    )
+    connection.executemany("UPDATE jobs SET ready_at = NULL WHERE id = ?", [(job_id,) for job_id in edges])
+    release.block(connection, now, edges)
+    transitions.skip(connection, now, release.doomed_among(connection, edges))
+
+
+def _names(connection: sqlite3.Connection, group_id: int) -> sqlite3.Cursor:
+    return connection.execute("SELECT id, name FROM jobs WHERE group_id = ?", (group_id,))
+
+
+def _next_id(connection: sqlite3.Connection) -> int:
+    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'jobs'").fetchone()
+    return (row["seq"] if row else 0) + 1
 
 
 def _refuse_taken(group: str, configs: Sequence[JobConfig], stored: Mapping[str, int]) -> None:
@@ -77,13 +105,12 @@ def _refuse_taken(group: str, configs: Sequence[JobConfig], stored: Mapping[str,
         new.add(config.name)
 
 
-def free_name(connection: Connection, group: str, stem: str) -> str:
+def free_name(connection: sqlite3.Connection, group: str, stem: str) -> str:
     """Return `stem`, or `stem-2`, `stem-3`, … : the first that names no job of `group`."""
-    taken = set(
-        connection.execute(
-            select(jobs.c.name).join(groups, groups.c.id == jobs.c.group_id).where(groups.c.name == group)
-        ).scalars()
+    rows = connection.execute(
+        "SELECT j.name FROM jobs AS j JOIN groups AS g ON g.id = j.group_id WHERE g.name = ?", (group,)
     )
+    taken = {row["name"] for row in rows}
     name, number = stem, 1
     while name in taken:
         number += 1
@@ -91,47 +118,73 @@ def free_name(connection: Connection, group: str, stem: str) -> str:
     return name
 
 
-def _group(connection: Connection, now: datetime, name: str, new: bool) -> int:
-    found = connection.execute(select(groups.c.id).where(groups.c.name == name)).scalar_one_or_none()
+def _group(connection: sqlite3.Connection, now: datetime, name: str, new: bool) -> int:
+    found = connection.execute("SELECT id FROM groups WHERE name = ?", (name,)).fetchone()
     if found is None:
-        result = connection.execute(insert(groups).values(name=name, created_at=now))
-        return int(result.inserted_primary_key[0])  # type: ignore[index]
+        return int(
+            connection.execute("INSERT INTO groups (name, created_at) VALUES (?, ?)", (name, to_text(now))).lastrowid
+            or 0
+        )
     if new:
         raise AlreadyExists(
             f"There is a group {name!r} already: choose another name, or leave it out to get a new one."
         )
-    return int(found)
+    return int(found["id"])
 
 
 def _parents(
-    connection: Connection, config: JobConfig, siblings: Mapping[str, int], group: str
-) -> dict[int, Dependency]:
-    found: dict[int, Dependency] = {}
+    connection: sqlite3.Connection, job_id: int, config: JobConfig, siblings: Mapping[str, int], group: str
+) -> list[Edge]:
+    found: dict[int, Edge] = {}
     for dependency in config.depends_on:
-        parent = _resolve(connection, dependency.job, siblings, group)
-        if parent is None:
-            known = nearest(str(dependency.job), siblings)
-            raise UnknownName(f"The job {config.name!r} depends on {dependency.job!r}, which does not exist.{known}")
-        if parent in found:
-            raise InvalidInput(f"The job {config.name!r} depends on {dependency.job!r} twice.")
-        found[parent] = dependency
-    return found
+        edges = _whole(connection, job_id, config, dependency) if dependency.group else []
+        if dependency.job is not None:
+            parent = _resolve(connection, dependency.job, siblings, group)
+            if parent is None:
+                known = nearest(str(dependency.job), siblings)
+                raise UnknownName(
+                    f"The job {config.name!r} depends on {dependency.job!r}, which does not exist.{known}"
+                )
+            edges = [(job_id, parent, dependency.kind.value, None)]
+        for edge in edges:
+            if edge[1] in found:
+                raise InvalidInput(f"The job {config.name!r} depends on {dependency.label!r} twice.")
+            found[edge[1]] = edge
+    return list(found.values())
 
 
-def _resolve(connection: Connection, job: int | str, siblings: Mapping[str, int], group: str) -> int | None:
+def _whole(connection: sqlite3.Connection, job_id: int, config: JobConfig, dependency: Dependency) -> list[Edge]:
+    """One edge to each job that the group has now, but those that are submitted with this one."""
+    row = connection.execute("SELECT id FROM groups WHERE name = ?", (dependency.group,)).fetchone()
+    if row is None:
+        known = [r["name"] for r in connection.execute("SELECT name FROM groups")]
+        raise UnknownName(
+            f"The job {config.name!r} depends on the group {dependency.group!r}, which does not exist."
+            f"{nearest(str(dependency.group), known)}"
+        )
+    (own,) = connection.execute("SELECT group_id FROM jobs WHERE id = ?", (job_id,)).fetchone()
+    if own == row["id"]:
+        raise InvalidInput(
+            f"The job {config.name!r} cannot wait for its own group: name the jobs that it is to wait for."
+        )
+    return [(job_id, member["id"], dependency.kind.value, row["id"]) for member in _names(connection, row["id"])]
+
+
+def _resolve(connection: sqlite3.Connection, job: int | str, siblings: Mapping[str, int], group: str) -> int | None:
     if isinstance(job, int):
-        return connection.execute(select(jobs.c.id).where(jobs.c.id == job)).scalar_one_or_none()
-    other, slash, name = job.partition("/")
-    if not slash or other == group:
-        return siblings.get(name if slash else job)
-    return connection.execute(
-        select(jobs.c.id)
-        .join(groups, groups.c.id == jobs.c.group_id)
-        .where(groups.c.name == other, jobs.c.name == name)
-    ).scalar_one_or_none()
+        row = connection.execute("SELECT id FROM jobs WHERE id = ?", (min(job, 2**62),)).fetchone()
+    else:
+        other, slash, name = job.partition("/")
+        if not slash or other == group:
+            return siblings.get(name if slash else job)
+        row = connection.execute(
+            "SELECT j.id FROM jobs AS j JOIN groups AS g ON g.id = j.group_id WHERE g.name = ? AND j.name = ?",
+            (other, name),
+        ).fetchone()
+    return None if row is None else int(row["id"])
 
 
-def _refuse_cycles(edges: Mapping[int, Mapping[int, Dependency]], names: Mapping[int, str]) -> None:
+def _refuse_cycles(edges: Mapping[int, Sequence[int]], names: Mapping[int, str]) -> None:
     """Depth-first over the new jobs, without recursion. Stored jobs cannot depend on new ones: none closes a cycle."""
     done: set[int] = set()
     for start in edges:

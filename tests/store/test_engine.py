@@ -78,15 +78,15 @@ def test_a_full_disk_is_a_sentence_and_nothing_is_half_stored(tmp_path: Path) ->
     house = make_house(tmp_path)
     add(house, JobConfig(name="first", command=("x",)))
     with house.store.read() as connection:
-        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
     connection = house.store._connect()
-    connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+    connection.execute(f"PRAGMA max_page_count = {pages}")
     big = [JobConfig(name=f"j{i}", command=("x" * 2000,)) for i in range(50)]
     with pytest.raises(StoreError, match="disk is full and nothing was stored"):
         add(house, *big)
-    connection.exec_driver_sql("PRAGMA max_page_count = 1000000")
+    connection.execute("PRAGMA max_page_count = 1000000")
     with house.store.read() as connection:
-        assert connection.exec_driver_sql("SELECT name FROM jobs").fetchall() == [("first",)]
+        assert [row["name"] for row in connection.execute("SELECT name FROM jobs")] == ["first"]
     assert add(house, *big)[0] == 2
 
 
@@ -113,13 +113,13 @@ def test_a_read_only_database_is_a_sentence(others_folder: Path) -> None:
         pytest.raises(StoreError, match=r"(read-only|cannot be opened).*--state-dir"),
         Store(others_folder / "jobs.sqlite").write() as connection,
     ):
-        connection.exec_driver_sql("INSERT INTO groups (name, created_at) VALUES ('g', '')")
+        connection.execute("INSERT INTO groups (name, created_at) VALUES ('g', '')")
 
 
 def test_a_write_that_raises_leaves_nothing(tmp_path: Path) -> None:
     house = make_house(tmp_path)
     with pytest.raises(ZeroDivisionError), house.store.write() as connection:
-        connection.exec_driver_sql("INSERT INTO groups (name, created_at) VALUES ('half', '')")
+        connection.execute("INSERT INTO groups (name, created_at) VALUES ('half', '')")
         raise ZeroDivisionError
     with house.store.read() as connection:
-        assert connection.exec_driver_sql("SELECT count(*) FROM groups").scalar_one() == 0
+        assert connection.execute("SELECT count(*) FROM groups").fetchone()[0] == 0

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine
 
+from metta_jobs.store import queue
+from metta_jobs.store.audit import audit
 from metta_jobs.store.engine import Store
 from metta_jobs.store.migrate import HEAD, migrations_folder
 from metta_jobs.store.schema import metadata
@@ -43,10 +45,12 @@ def test_head_is_the_newest_migration() -> None:
         "UPDATE jobs SET finished_at = '2026-01-01'",  # a time without an end
         "UPDATE jobs SET state = 'running'",  # running without an attempt
         "UPDATE jobs SET wish = 'maybe'",
-        "INSERT INTO jobs (group_id, name, state, config, environment, created_at) "
-        "SELECT group_id, name, state, config, environment, created_at FROM jobs",
-        "INSERT INTO dependencies VALUES (1, 1, 'afterok')",
-        "INSERT INTO dependencies VALUES (1, 99, 'afterok')",
+        "UPDATE jobs SET state = 'skipped', finished_at = '2026-01-01', blocked_by = 1",  # it waits no more
+        "UPDATE jobs SET blocked_by = 99",
+        "INSERT INTO jobs (group_id, name, state, config, environment, created_at, place) "
+        "SELECT group_id, name, state, config, environment, created_at, 2 FROM jobs",
+        "INSERT INTO dependencies VALUES (1, 1, 'afterok', NULL)",
+        "INSERT INTO dependencies VALUES (1, 99, 'afterok', NULL)",
         "INSERT INTO attempts (job_id, number, state, executor, gpus, cpus, claimed_at) VALUES "
         "(1, 1, 'running', 'local', '[]', 1, ''), (1, 2, 'launching', 'local', '[]', 1, '')",
         "INSERT INTO attempts (job_id, number, state, executor, gpus, cpus, claimed_at) VALUES "
@@ -61,9 +65,32 @@ def test_the_schema_refuses_the_impossible(tmp_path: Path, statement: str) -> No
         """
         INSERT INTO environments VALUES ('h', '{}', '[]');
         INSERT INTO groups (name, created_at) VALUES ('g', '');
-        INSERT INTO jobs (group_id, name, state, config, environment, created_at)
-        VALUES (1, 'a', 'pending', '{}', 'h', '');
+        INSERT INTO jobs (group_id, name, state, config, environment, created_at, place)
+        VALUES (1, 'a', 'pending', '{}', 'h', '', 1);
         """
     )
     with pytest.raises(sqlite3.IntegrityError):
         connection.execute(statement)
+
+
+def test_a_database_of_the_first_schema_opens_with_its_data_intact(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.sqlite"
+    old = sqlite3.connect(path)
+    old.executescript((Path(__file__).parent / "assets" / "schema-0001.sql").read_text())
+    kept = ("id, name, state, config, attempt, exit_code, reason, created_at, finished_at", "jobs")
+    before = old.execute(f"SELECT {kept[0]} FROM {kept[1]} ORDER BY id").fetchall()
+    events = old.execute("SELECT id, at, job_id, kind, from_state, to_state FROM events ORDER BY id").fetchall()
+    old.close()
+    store = Store(path)
+    with store.read() as connection:
+        rows = connection.execute(f"SELECT {kept[0]} FROM {kept[1]} ORDER BY id")
+        assert [tuple(row) for row in rows] == before
+        rows = connection.execute("SELECT id, at, job_id, kind, from_state, to_state FROM events ORDER BY id")
+        assert [tuple(row) for row in rows] == events
+        waiting = dict(connection.execute("SELECT name, blocked_by FROM jobs WHERE state = 'pending'").fetchall())
+        ready = {job.job_id: job.need for job in queue.ready_jobs(connection)}
+        assert audit(connection) == []
+    assert waiting == {"waits": 5, "any": 5, "free": None}
+    assert ready == {8: queue.Need(0, 2, 0)}
+    copy = sqlite3.connect(path.with_name(f"jobs.sqlite.before-{HEAD}"))
+    assert copy.execute("SELECT count(*) FROM jobs").fetchone() == (8,)

@@ -8,6 +8,7 @@ from metta_jobs.daemon.tick import House
 from metta_jobs.errors import AlreadyExists, DependencyCycle, InvalidInput, UnknownName
 from metta_jobs.job import Dependency, JobConfig
 from metta_jobs.states import DependencyKind, JobState
+from metta_jobs.store import transitions
 from metta_jobs.testing import add, make_house, states, views
 
 
@@ -17,7 +18,7 @@ def job(name: str, *after: str | int) -> JobConfig:
 
 def count(house: House) -> int:
     with house.store.read() as connection:
-        return int(connection.exec_driver_sql("SELECT count(*) FROM jobs").scalar_one())
+        return int(connection.execute("SELECT count(*) FROM jobs").fetchone()[0])
 
 
 def test_jobs_come_in_pending_with_their_parents(tmp_path: Path) -> None:
@@ -75,13 +76,15 @@ def test_a_diamond_is_no_cycle_and_a_long_chain_needs_no_recursion(tmp_path: Pat
     assert len(add(house, *chain, group="chain")) == 1500
 
 
-@pytest.mark.parametrize("name", ["", "a b", "-x", "ü", "a/b", "..", "x" * 129, "14", "a\n", "$(rm)", "a;b"])
+@pytest.mark.parametrize(
+    "name", ["", "a b", "-x", "🙂", "a/b", "..", "x" * 129, "训" * 67, "14", "a\n", "$(rm)", "a;b"]
+)
 def test_names_that_cannot_be(name: str) -> None:
     with pytest.raises(ValueError, match="name"):
         JobConfig(name=name, command=("true",))
 
 
-@pytest.mark.parametrize("name", ["a", "lr=1e-3,seed=2", "a.b-c_d", "x@y+z", "_", "1e-3"])
+@pytest.mark.parametrize("name", ["a", "训练", "läuft", "lr=1e-3,seed=2", "a.b-c_d", "x@y+z", "_", "1e-3"])
 def test_names_that_can(name: str) -> None:
     assert JobConfig(name=name, command=("true",)).name == name
 
@@ -96,3 +99,28 @@ def test_dependencies_as_typed() -> None:
     assert Dependency.parse("afterany:g/a") == Dependency(job="g/a", kind=DependencyKind.AFTERANY)
     with pytest.raises(ValueError, match="afterok, afterany, afternotok"):
         Dependency.parse("afterwards:a")
+
+
+def test_a_whole_group_can_be_waited_for_and_never_one_s_own(tmp_path: Path) -> None:
+    assert Dependency.parse("afterany:g/") == Dependency(group="g", kind=DependencyKind.AFTERANY)
+    house = make_house(tmp_path)
+    a, b = add(house, job("a"), job("b"), group="one")
+    (c,) = add(house, job("c", "one/"), group="two")
+    assert [parent.job_id for parent in views(house, c)[0].parents] == [a, b]
+    with pytest.raises(InvalidInput, match="cannot wait for its own group"):
+        add(house, job("d", "two/"), group="two")
+    with pytest.raises(UnknownName, match="Did you mean 'one'"):
+        add(house, job("e", "oen/"), group="two")
+
+
+def test_what_is_ruled_out_from_the_beginning_is_skipped_at_once(tmp_path: Path) -> None:
+    house = make_house(tmp_path)
+    (a,) = add(house, job("a"))
+    with house.store.write() as connection:
+        transitions.cancel(connection, house.clock.now(), [a])
+    b, c, d = add(house, job("b", "g/a"), job("c", "b"), job("d", "afterany:c"), group="late")
+    assert [(v.state, v.reason) for v in views(house, b, c)] == [
+        (JobState.SKIPPED, "g/a was killed"),
+        (JobState.SKIPPED, "b was skipped"),
+    ]
+    assert views(house, d)[0].state is JobState.PENDING

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from metta_jobs.daemon.tick import House
+from metta_jobs.daemon.house import House
 from metta_jobs.job import JobConfig
-from metta_jobs.states import ARROWS, LIVE, TERMINAL, JobState
+from metta_jobs.states import ARROWS, TERMINAL, JobState
 from metta_jobs.store import read, transitions
+from metta_jobs.store.transitions import End, Start
 from metta_jobs.testing import add, make_house, states, views
+
+PENDING = JobState.PENDING
 
 _CLAIM = """
 import sys
@@ -22,13 +25,13 @@ from metta_jobs.store.engine import Store
 store, won = Store(Path(sys.argv[1])), []
 while True:
     with store.read() as connection:
-        pending = queue.pending_jobs(connection)
-    if not pending:
+        ready = list(queue.ready_jobs(connection))
+    if not ready:
         break
-    for job in pending:
+    for job in ready:
+        start = transitions.Start(job.job_id, "local", "")
         with store.write() as connection:
-            if transitions.claim(connection, SystemClock().now(), job.job_id, "local", [], 1):
-                won.append(job.job_id)
+            won += transitions.claim(connection, SystemClock().now(), [start], "boot")
 print(won)
 """
 
@@ -53,14 +56,13 @@ def _bring_to(house: House, job_id: int, state: JobState) -> None:
     with house.store.write() as connection:
         now = clock.now()
         if state is JobState.SKIPPED:
-            assert transitions.skip(connection, now, job_id, "because")
+            assert transitions.skip(connection, now, {job_id: "because"})
         elif state is not JobState.PENDING:
-            number = transitions.claim(connection, now, job_id, "local", ["0"], 1)
-            assert number == 1
+            assert transitions.claim(connection, now, [Start(job_id, "local", "", ["0"])], "") == {job_id: 1}
             if state is not JobState.LAUNCHING:
-                assert transitions.seen_alive(connection, now, job_id, 1)
+                assert transitions.seen_alive(connection, now, [(job_id, 1)])
             if state in TERMINAL:
-                assert transitions.finish(connection, now, job_id, 1, state, exit_code=1, reason="r", duration_s=2.0)
+                assert transitions.finish(connection, now, [End(job_id, 1, state, 1, "r", 2.0)])
 
 
 @pytest.mark.parametrize("state", JobState)
@@ -68,12 +70,14 @@ def test_each_transition_is_taken_exactly_from_the_states_its_arrows_allow(tmp_p
     house = make_house(tmp_path)
     now = house.clock.now()
     attempts = {
-        "claim": (JobState.LAUNCHING, lambda c, j: transitions.claim(c, now, j, "local", [], 1)),
-        "seen_alive": (JobState.RUNNING, lambda c, j: transitions.seen_alive(c, now, j, 1)),
-        "finish": (JobState.LOST, lambda c, j: transitions.finish(c, now, j, 1, JobState.LOST)),
-        "skip": (JobState.SKIPPED, lambda c, j: transitions.skip(c, now, j, "r")),
-        "cancel": (JobState.KILLED, lambda c, j: transitions.cancel(c, now, j)),
-        "retry": (JobState.PENDING, lambda c, j: transitions.retry(c, now, j)),
+        "claim": (JobState.LAUNCHING, lambda c, j: transitions.claim(c, now, [Start(j, "local", "")], "")),
+        "seen_alive": (JobState.RUNNING, lambda c, j: transitions.seen_alive(c, now, [(j, 1)])),
+        "finish": (JobState.LOST, lambda c, j: transitions.finish(c, now, [End(j, 1, JobState.LOST)])),
+        "skip": (JobState.SKIPPED, lambda c, j: transitions.skip(c, now, {j: "r"})),
+        "cancel": (JobState.KILLED, lambda c, j: transitions.cancel(c, now, [j])),
+        "give_up": (JobState.TIMED_OUT, lambda c, j: transitions.give_up_waiting(c, now, {j: "r"})),
+        "retry": (JobState.PENDING, lambda c, j: transitions.retry(c, now, [j])),
+        "withdraw": (JobState.PENDING, lambda c, j: transitions.withdraw(c, now, j, 1, "r")),
     }
     for name, (to, act) in attempts.items():
         (job_id,) = add(house, JobConfig(name=f"{state}-{name}", command=("x",)))
@@ -81,8 +85,9 @@ def test_each_transition_is_taken_exactly_from_the_states_its_arrows_allow(tmp_p
         with house.store.write() as connection:
             changed = act(connection, job_id)
             events = [(e.from_state, e.to_state) for e in read.event_views(connection, [job_id])]
-        # KILLED is reached by cancel from PENDING only; from live states it is a `finish`.
-        allowed = to in ARROWS[state] and not (name == "cancel" and state in LIVE)
+        # Some states are reached in two ways, from different sides.
+        sides = {"cancel": {PENDING}, "give_up": {PENDING}, "retry": TERMINAL, "withdraw": {JobState.LAUNCHING}}
+        allowed = to in ARROWS[state] and state in sides.get(name, set(JobState))
         assert bool(changed) == allowed, name
         assert states(house, job_id) == [to if allowed else state]
         assert (events[-1] == (state, to)) == allowed
@@ -93,11 +98,11 @@ def test_an_old_attempt_cannot_end_a_new_one(tmp_path: Path) -> None:
     (job_id,) = add(house, JobConfig(name="a", command=("x",)))
     now = house.clock.now()
     with house.store.write() as connection:
-        assert transitions.claim(connection, now, job_id, "local", [], 1) == 1
-        assert transitions.finish(connection, now, job_id, 1, JobState.FAILED, exit_code=3, reason="exit code 3")
-        assert transitions.retry(connection, now, job_id)
-        assert transitions.claim(connection, now, job_id, "local", [], 1) == 2
-        assert not transitions.finish(connection, now, job_id, 1, JobState.SUCCEEDED, exit_code=0)
+        assert transitions.claim(connection, now, [Start(job_id, "local", "")], "") == {job_id: 1}
+        assert transitions.finish(connection, now, [End(job_id, 1, JobState.FAILED, 3, "exit code 3")])
+        assert transitions.retry(connection, now, [job_id])
+        assert transitions.claim(connection, now, [Start(job_id, "local", "")], "") == {job_id: 2}
+        assert not transitions.finish(connection, now, [End(job_id, 1, JobState.SUCCEEDED, 0)])
     (view,) = views(house, job_id)
     assert (view.state, view.attempt, view.exit_code) == (JobState.LAUNCHING, 2, None)
 
@@ -111,9 +116,20 @@ def test_a_retry_revives_what_was_skipped_because_of_it_and_nothing_else(tmp_pat
         JobConfig(name="c", command=("x",), depends_on=("b",)),
         JobConfig(name="other", command=("x",)),
     )
-    for job_id in (b, c, other):
-        _bring_to(house, job_id, JobState.SKIPPED)
+    _bring_to(house, other, JobState.SKIPPED)
     _bring_to(house, a, JobState.FAILED)
+    assert states(house, a, b, c, other) == [JobState.FAILED] + [JobState.SKIPPED] * 3
     with house.store.write() as connection:
-        assert transitions.retry(connection, house.clock.now(), a)
+        assert transitions.retry(connection, house.clock.now(), [a])
     assert states(house, a, b, c, other) == [JobState.PENDING] * 3 + [JobState.SKIPPED]
+
+
+def test_what_was_taken_back_has_never_been_an_attempt(tmp_path: Path) -> None:
+    house = make_house(tmp_path)
+    (job_id,) = add(house, JobConfig(name="a", command=("x",)))
+    now = house.clock.now()
+    with house.store.write() as connection:
+        transitions.claim(connection, now, [Start(job_id, "local", "")], "")
+        assert transitions.withdraw(connection, now, job_id, 1, "it stood behind")
+        assert connection.execute("SELECT count(*) FROM attempts").fetchone()[0] == 0
+        assert transitions.claim(connection, now, [Start(job_id, "local", "")], "") == {job_id: 1}

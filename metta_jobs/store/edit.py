@@ -1,0 +1,137 @@
+"""Changing what waits: a pending job's configuration, its place in the queue, a group's limits. No state changes."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from metta_jobs.job import JobConfig
+from metta_jobs.policy import GroupConfig
+from metta_jobs.store.transitions import record
+from metta_jobs.store.words import to_json, to_text
+
+
+def config_of(connection: sqlite3.Connection, job_id: int) -> JobConfig:
+    """The stored configuration of a job."""
+    (text,) = connection.execute("SELECT config FROM jobs WHERE id = ?", (job_id,)).fetchone()
+    return JobConfig.model_validate_json(text)
+
+
+def edit_job(
+    connection: sqlite3.Connection,
+    now: datetime,
+    job_id: int,
+    config: JobConfig,
+    what: str,
+    *,
+    pending_only: bool = False,
+) -> bool:
+    """Give a job that is pending or has ended another configuration; False when it runs (or is about to).
+
+    What it depends on is not changed by this.
+    """
+    guard = "state = 'pending'" if pending_only else "(state = 'pending' OR finished_at IS NOT NULL)"
+    changed = connection.execute(
+        "UPDATE jobs SET config = ?1, gpus = ?2, cpus = ?3, memory_gb = ?4, queue_timeout_s = ?5, "
+        "rank = ?6 + (SELECT priority FROM groups WHERE id = group_id) "
+        f"WHERE id = ?7 AND {guard}",
+        (config.model_dump_json(), config.gpus, config.cpus, config.memory_gb, config.queue_timeout_s)
+        + (config.priority, job_id),
+    ).rowcount
+    if changed:
+        record(connection, now, [job_id], "edit", reason=what)
+    return bool(changed)
+
+
+def place_jobs(
+    connection: sqlite3.Connection, now: datetime, job_ids: Sequence[int], *, before: int | None
+) -> list[int]:
+    """Put pending jobs into the queue just before another pending one, or first of all; return those moved.
+
+    They take the other's rank, so that no priority undoes it.
+    """
+    ids = to_json(list(job_ids))
+    if before is None:
+        target = connection.execute(
+            "SELECT rank, place, id FROM jobs WHERE state = 'pending' AND id NOT IN (SELECT value FROM json_each(?)) "
+            "ORDER BY rank DESC, place, id LIMIT 1",
+            (ids,),
+        ).fetchone()
+    else:
+        target = connection.execute("SELECT rank, place, id FROM jobs WHERE id = ?", (before,)).fetchone()
+    if target is None:
+        return []
+    previous = connection.execute(
+        "SELECT place FROM jobs WHERE state = 'pending' AND rank = ? AND (place, id) < (?, ?) "
+        "AND id NOT IN (SELECT value FROM json_each(?)) ORDER BY place DESC, id DESC LIMIT 1",
+        (target["rank"], target["place"], target["id"], ids),
+    ).fetchone()
+    low = target["place"] - 1 if previous is None else previous["place"]
+    step = (target["place"] - low) / (len(job_ids) + 1)
+    moved = []
+    for position, job_id in enumerate(job_ids, 1):
+        if connection.execute(
+            "UPDATE jobs SET rank = ?, place = ? WHERE id = ? AND state = 'pending'",
+            (target["rank"], low + position * step, job_id),
+        ).rowcount:
+            moved.append(job_id)
+    record(connection, now, moved, "edit", reason="moved first" if before is None else f"moved before {before}")
+    return moved
+
+
+def set_group(connection: sqlite3.Connection, now: datetime, group_id: int, config: GroupConfig) -> None:
+    """Change what `config` sets of a group; what is None there stays."""
+    given = {name: value for name in GroupConfig.model_fields if (value := getattr(config, name)) is not None}
+    set_columns(connection, now, group_id, columns(given))
+
+
+def columns(given: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a GroupConfig as they are stored; None takes a limit away."""
+    values = dict(given)
+    if "priority" in values:
+        values["priority"] = values["priority"] or 0
+    if "on_end" in values:
+        values["on_end"] = to_json([hook.model_dump(mode="json") for hook in values["on_end"] or ()])
+    return values
+
+
+def set_columns(connection: sqlite3.Connection, now: datetime, group_id: int, values: dict[str, Any]) -> None:
+    """Set these columns of a group, also to None; the ranks of its pending jobs follow."""
+    if not values:
+        return
+    connection.execute(
+        f"UPDATE groups SET {', '.join(f'{name} = :{name}' for name in values)} WHERE id = :id",
+        {**values, "id": group_id},
+    )
+    if "priority" in values:
+        connection.execute(
+            "UPDATE jobs SET rank = coalesce(json_extract(config, '$.priority'), 0) + ? WHERE group_id = ?",
+            (values["priority"], group_id),
+        )
+    what = ", ".join(f"{name}={json.dumps(value) if value is None else value}" for name, value in values.items())
+    _group_event(connection, now, group_id, what)
+
+
+def pause_group(connection: sqlite3.Connection, now: datetime, group_id: int, *, paused: bool) -> bool:
+    """Start no more jobs of the group, or start them again; False when it was so already."""
+    changed = connection.execute(
+        f"UPDATE groups SET paused_at = ? WHERE id = ? AND paused_at IS {'' if paused else 'NOT '}NULL",
+        (to_text(now) if paused else None, group_id),
+    ).rowcount
+    if changed:
+        if not paused:  # its jobs have not waited for slots meanwhile
+            connection.execute(
+                "UPDATE jobs SET ready_at = ? WHERE group_id = ? AND state = 'pending' AND blocked_by IS NULL",
+                (to_text(now), group_id),
+            )
+        _group_event(connection, now, group_id, "paused" if paused else "resumed")
+    return bool(changed)
+
+
+def _group_event(connection: sqlite3.Connection, now: datetime, group_id: int, what: str) -> None:
+    connection.execute(
+        "INSERT INTO events (at, group_id, kind, reason) VALUES (?, ?, 'edit', ?)", (to_text(now), group_id, what)
+    )

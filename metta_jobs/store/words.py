@@ -1,0 +1,38 @@
+"""Words that the tables hold, beside the states of jobs, and how times and JSON are written into them."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+#: Wishes that people leave for the daemon in `jobs.wish`.
+KILL, FORCE_KILL, RETRY = "kill", "force_kill", "retry"
+
+
+#: How the reason of a job begins that is tried again by its own policy.
+AGAIN = "tried again: "
+
+
+class DeliveryState(StrEnum):
+    """What has become of a message that a hook is to deliver."""
+
+    WAITING = "waiting"
+    DELIVERED = "delivered"
+    GIVEN_UP = "given_up"
+
+
+def to_text(moment: datetime) -> str:
+    """A moment as it is stored: UTC, ISO 8601 with its zone, so that the order of texts is the order of times."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def to_time(text: str | None) -> datetime | None:
+    """A stored moment."""
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def to_json(value: Any) -> str:
+    """A value as it is stored in a JSON column."""
+    return json.dumps(value, separators=(",", ":"))
