@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from typing import Protocol
 
 Key = tuple[int, int]
@@ -49,11 +48,20 @@ class Exited:
 
 @dataclass(frozen=True)
 class Absent:
-    """There are none of its processes and no outcome record. `launched` tells whether it ever started."""
+    """There are none of its processes and no outcome record. `launched` tells whether it ever started, `refused` that
+    it was not started by no fault of its own."""
 
     launched: bool
     stopped: Cause | None = None
     note: str | None = None
+    refused: bool = False
+
+
+@dataclass(frozen=True)
+class Queued:
+    """It has been handed over and has not started yet; `behind` another one that holds its slots until then."""
+
+    behind: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,30 +71,25 @@ class Unknown:
     why: str
 
 
-Observation = Alive | Exited | Absent | Unknown
+Observation = Alive | Exited | Absent | Queued | Unknown
 
 
 @dataclass(frozen=True)
 class LaunchSpec:
-    """Everything needed to start an attempt. `environment` is complete and may hold secrets: never write it down."""
+    """Everything needed to start an attempt. `environment` is complete and may hold secrets: never write it down.
+
+    Attempts of one `lane` run one after another, in the order of their launches.
+    """
 
     key: Key
-    name: str
-    command: tuple[str, ...]
-    cwd: Path | None
-    grace_s: float
+    lane: str
+    command: Sequence[str]
+    cwd: str | None
     environment: Mapping[str, str] = field(repr=False)
 
 
 class LaunchRefused(Exception):
-    """The attempt could not be launched; the message says why. It has not started.
-
-    It may be launched again, unless `for_ever`: then it never can be.
-    """
-
-    def __init__(self, message: str, *, for_ever: bool = False) -> None:
-        super().__init__(message)
-        self.for_ever = for_ever
+    """The attempt could not be launched; the message says why. It has not started and may be launched again."""
 
 
 class Executor(Protocol):
@@ -94,17 +97,26 @@ class Executor(Protocol):
 
     name: str
 
+    def lane(self) -> str:
+        """Name a free lane for an attempt that is about to be claimed."""
+
     def launch(self, spec: LaunchSpec) -> None:
         """Start the attempt. Doing it twice starts it once. Raises LaunchRefused when it could not be started."""
 
     def observe(self, keys: Sequence[Key]) -> dict[Key, Observation]:
-        """Say of each attempt what can be said now."""
+        """Say of each attempt what can be said now. `keys` are all that have not ended: the rest may be forgotten."""
 
     def stop(self, key: Key, cause: Cause, *, force: bool) -> None:
         """Ask the attempt's whole process tree to end (TERM), or end it (KILL, when `force`)."""
 
     def abandon(self, key: Key) -> bool:
-        """Make sure that an attempt which never started never will; False when it has started after all."""
+        """Make sure that an attempt which has not started never will; False when it has started after all."""
 
     def wake_fds(self) -> list[int]:
         """File descriptors that become readable when something has ended and `observe` has news."""
+
+    def rest(self) -> None:
+        """Nothing else is to be done now: prepare for what may come."""
+
+    def close(self) -> None:
+        """Let go of everything; attempts go on."""

@@ -1,22 +1,19 @@
-"""Attempts as processes of this machine, each under a small runner in a session of its own.
+"""Attempts as processes of this machine, each under a runner that outlives the daemon.
 
-Nothing is remembered that matters: whatever this says, it reads from the attempt's folder and from the kernel.
+Nothing is remembered that matters: what this says, it has from the runners, from their journals, or from the kernel.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
+import logging
+import select
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from metta_jobs.executors import runner
+from metta_jobs.executors import processes
 from metta_jobs.executors.base import (
     Absent,
     Alive,
@@ -26,22 +23,17 @@ from metta_jobs.executors.base import (
     LaunchRefused,
     LaunchSpec,
     Observation,
+    Queued,
     Stopping,
     Unknown,
 )
-from metta_jobs.executors.records import (
-    DamagedRecord,
-    OutcomeRecord,
-    PidRecord,
-    StopRecord,
-    read_outcome,
-    read_pid,
-    read_stop,
-)
+from metta_jobs.executors.lane import ANSWER_S, Lane, new_name
 from metta_jobs.paths import StateDir
 
-VOID = "void"
-"""What `abandon` writes as boot id: this attempt was given up before it started."""
+log = logging.getLogger("metta_jobs.daemon")
+
+#: A runner without work leaves after so long; one always stays, so that the next job starts at once.
+IDLE_S = 30.0
 
 
 class LocalExecutor:
@@ -51,183 +43,259 @@ class LocalExecutor:
 
     def __init__(self, state_dir: StateDir) -> None:
         self._state_dir = state_dir
-        self._children: dict[Key, subprocess.Popen[bytes]] = {}  # only to reap them
-        self._pidfds: dict[Key, int] = {}
-        self._stops: dict[Key, StopRecord] = {}  # until they are on disk
-        self._boot = runner.boot_id()
+        self._folder = state_dir.root / "runners"
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        self._lanes: dict[str, Lane] = {}
+        self._gone: list[Lane] = []
+        self._at: dict[Key, Lane] = {}
+        self._reserved: set[str] = set()
+        self._stops: dict[Key, dict[str, Any]] = {}  # of attempts whose runner is gone
+        self._boot = processes.boot_id()
+        self._adopt()
+
+    def _adopt(self) -> None:
+        """Speak to every runner that an earlier daemon has started, and read what those that are gone have left."""
+        names = {path.stem for path in self._folder.iterdir() if path.suffix in (".sock", ".journal")}
+        for name in sorted(names):
+            lane = Lane(self._folder, name)
+            if lane.connect():
+                self._lanes[name] = lane
+                self._wake(lane)
+            else:
+                self._lost(lane)
+        deadline = time.monotonic() + ANSWER_S
+        poll = select.poll()
+        for fd in self.wake_fds():
+            poll.register(fd, select.POLLIN)
+        while (left := deadline - time.monotonic()) > 0 and any(not lane.here for lane in self._lanes.values()):
+            poll.poll(1000 * left)
+            for lane in list(self._lanes.values()):
+                if not lane.receive():
+                    poll = select.poll()
+                    self._lost(lane)
+            for fd in self.wake_fds():
+                poll.register(fd, select.POLLIN)
+        for lane in (*self._lanes.values(), *self._gone):
+            self._at |= dict.fromkeys(lane.knows(), lane)
+
+    def _wake(self, lane: Lane) -> None:
+        """If somebody has stopped its process, let it go on."""
+        if lane.runner is None:
+            with contextlib.suppress(OSError):
+                lane.read_name()
+        if lane.runner is not None and processes.start_mark(lane.runner[0]) == lane.runner[1]:
+            processes.send([lane.runner[0]], signal.SIGCONT)
+
+    # -------------------------------------------------------------------------------------------------- launching
+
+    def lane(self) -> str:
+        """The name of a lane that is free, for an attempt that is about to be claimed."""
+        for lane in self._lanes.values():
+            if lane.idle and lane.name not in self._reserved:
+                self._reserved.add(lane.name)
+                return lane.name
+        name = new_name()
+        self._reserved.add(name)
+        return name
 
     def launch(self, spec: LaunchSpec) -> None:
-        """Write the spec, start the runner. Of two runners of one attempt only one gets to make pid.json."""
-        if (child := self._children.get(spec.key)) is not None and child.poll() is None:
+        """Give the attempt to the runner of its lane, which starts it when it has nothing else to do."""
+        if (known := self._at.get(spec.key)) is not None and known.alive and spec.key in known.runs:
             return
-        folder = self._state_dir.attempt(*spec.key)
+        lane = self._lanes.get(spec.lane) or self._free_lane() or self._new_lane(spec.lane)
+        order = {
+            "do": "run",
+            "key": spec.key,
+            "command": spec.command,
+            "cwd": spec.cwd,
+            "env": dict(spec.environment),
+            "folder": f"{self._state_dir.root}/jobs/{spec.key[0]}/{spec.key[1]}",
+        }
         try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            runner.write_record(
-                folder / "spec.json",
-                {
-                    "name": spec.name,
-                    "command": list(spec.command),
-                    "cwd": str(spec.cwd) if spec.cwd else None,
-                    "grace_s": spec.grace_s,
-                },
-            )
-            with (folder / "runner.log").open("ab") as log:
-                self._children[spec.key] = subprocess.Popen(
-                    [sys.executable, "-I", "-S", "-X", "utf8", runner.__file__, str(folder)],
-                    env=dict(spec.environment),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                    cwd="/",
-                )
-        except (OSError, ValueError) as error:
-            # What the kernel will never take is the job's own fault; anything else may pass.
-            never = isinstance(error, ValueError) or error.errno in (errno.E2BIG, errno.EINVAL)
-            why = error.strerror if isinstance(error, OSError) else error
-            raise LaunchRefused(f"cannot be launched: {why}", for_ever=never) from error
-        self._watch(spec.key, self._children[spec.key].pid)
+            lane.send(order)
+        except OSError as error:
+            raise LaunchRefused(f"cannot be launched: {error.strerror or error}") from error
+        lane.runs.append(spec.key)
+        lane.refused.pop(spec.key, None)
+        self._at[spec.key] = lane
+
+    def _free_lane(self) -> Lane | None:
+        return next((lane for lane in self._lanes.values() if lane.idle and lane.name not in self._reserved), None)
+
+    def _new_lane(self, name: str) -> Lane:
+        lane = Lane(self._folder, name if name and not any(gone.name == name for gone in self._gone) else new_name())
+        try:
+            lane.start()
+        except OSError as error:
+            raise LaunchRefused(f"cannot be launched: {error.strerror or error}") from error
+        self._lanes[lane.name] = lane
+        return lane
+
+    def rest(self) -> None:
+        """Nothing else is to be done now: have a runner ready for the next job, send home those not needed."""
+        self._reserved.clear()
+        idle = [lane for lane in self._lanes.values() if lane.idle]
+        if not idle:
+            with contextlib.suppress(LaunchRefused):  # the launch itself will tell
+                self._new_lane(new_name())
+        for lane in idle[1:]:
+            if time.monotonic() - lane.idle_since > IDLE_S:
+                self._send_home(lane)
+
+    def _send_home(self, lane: Lane) -> None:
+        lane.hang_up()
+        del self._lanes[lane.name]
+        lane.socket_path.unlink(missing_ok=True)
+        self._gone.append(lane)
+
+    # -------------------------------------------------------------------------------------------------- observing
 
     def observe(self, keys: Sequence[Key]) -> dict[Key, Observation]:
-        """Read the evidence of each attempt; reap and forget what has ended."""
-        for key, child in list(self._children.items()):
-            if child.poll() is not None:
-                del self._children[key]
-        for key in set(self._pidfds) - set(keys):
-            self._unwatch(key)
-        self._stops = {key: stop for key, stop in self._stops.items() if key in set(keys)}
+        """Hear all runners, then say of each attempt what is known. Every attempt not asked for is recorded by now."""
+        for lane in list(self._lanes.values()):
+            if not lane.receive():
+                self._reconnect(lane)
+        self._forget(set(keys))
         return {key: self._observe(key) for key in keys}
 
+    def _reconnect(self, lane: Lane) -> None:
+        lane.here = False
+        runs, lane.runs = lane.runs, []
+        if lane.connect():
+            return  # it hung up, but lives: what it has, it will tell
+        lane.runs = runs
+        self._lost(lane)
+
+    def _lost(self, lane: Lane) -> None:
+        """Its process is gone: what it has not told stands in its journal."""
+        self._lanes.pop(lane.name, None)
+        lane.hang_up()
+        if lane not in self._gone:
+            self._gone.append(lane)
+        try:
+            lane.read_journal()
+        except OSError as error:
+            log.error("the journal of runner %s cannot be read: %s", lane.name, error)
+            lane.here = False
+
+    def _forget(self, live: set[Key]) -> None:
+        for lane in (*self._lanes.values(), *self._gone):
+            kept = live.union(lane.runs) if lane.alive else live  # what still runs there is in its way
+            if done := [key for key in lane.knows() if key not in kept]:
+                lane.recorded(done)
+                for key in done:
+                    self._at.pop(key, None)
+                    self._stops.pop(key, None)
+        for lane in list(self._gone):
+            dead = lane.child is None or lane.child.poll() is not None
+            if dead and not lane.knows():
+                lane.remove()
+                self._gone.remove(lane)
+
     def _observe(self, key: Key) -> Observation:
-        try:
-            return self._look(key)
-        except OSError as error:
-            self._unwatch(key)
-            return Unknown(f"its folder cannot be read: {error.strerror or error}")
+        lane = self._at.get(key)
+        if lane is None:
+            return self._unheard_of(key)
+        if (ended := lane.ended.get(key)) is not None:
+            return _exited(ended)
+        if lane.alive:
+            if not lane.here:
+                return Unknown("its runner does not answer")
+            if (running := lane.running.get(key)) is not None:
+                return Alive(time.monotonic() - running["at"], self._stopping(lane.stopping.get(key)))
+            if key in lane.runs:
+                return Queued(lane.runs[0] != key)
+        if (why := lane.refused.get(key)) is not None:
+            return Absent(launched=False, note=f"cannot be launched: {why}", refused=True)
+        return self._orphan(key, lane)
 
-    def _look(self, key: Key) -> Observation:
-        folder = self._state_dir.attempt(*key)
-        try:
-            pid = read_pid(folder)
-        except DamagedRecord as damage:
-            return self._without_records(key, f"its records are damaged ({damage})")
-        if pid is None:
-            if key in self._children:
-                return Unknown("starting")  # its runner has not made pid.json yet
-            return self._without_records(key, None)
-        same_boot = pid.boot == self._boot
-        # The order matters: only when the runner is gone is a missing outcome record final.
-        alive = same_boot and runner.start_mark(pid.pid) == pid.start
-        stop = self._stop_record(key)
-        try:
-            outcome = read_outcome(folder)
-        except DamagedRecord:
-            outcome = None  # no evidence
-        if outcome is not None:
-            self._unwatch(key)
-            return _exited(outcome, stop if stop and stop.boot == pid.boot else None)
-        if alive:
-            self._watch(key, pid.pid)
-            return Alive(time.monotonic() - pid.monotonic, self._stopping(stop))
-        self._unwatch(key)
-        cause = stop.cause if stop else None
-        if pid.boot == VOID:
-            return Absent(launched=False, stopped=cause)
-        if not same_boot:
-            return Absent(launched=True, stopped=cause, note="the machine was restarted while it ran")
-        if runner.members(pid.pid, pid.start, self._state_dir.token(*key)):
+    def _orphan(self, key: Key, lane: Lane) -> Observation:
+        """Its runner is gone and has left no end of it."""
+        taken, stop = lane.running.get(key), lane.stopping.get(key) or self._stops.get(key)
+        if lane.boot not in ("", self._boot):
+            return Absent(key in lane.taken, _cause(stop), "the machine was restarted while it ran")
+        pid, start = (taken["pid"], taken["start"]) if taken else (-1, None)
+        if processes.members(pid, start, self._state_dir.token(*key)):
+            since = time.monotonic() - taken["at"] if taken else None
             note = "its runner is gone, so its exit code will not be known"
-            return Alive(time.monotonic() - pid.monotonic, self._stopping(stop), note)
-        return Absent(launched=True, stopped=cause, note="its runner was killed before it could record the exit code")
+            return Alive(since, self._stopping(stop), note)
+        if key not in lane.taken:
+            return Absent(launched=False, stopped=_cause(stop))
+        return Absent(True, _cause(stop), "its runner was killed before it could record the exit code")
 
-    def _without_records(self, key: Key, damage: str | None) -> Observation:
-        """What can be said without pid.json: the processes that carry the attempt's token tell whether it lives."""
-        self._unwatch(key)
-        if runner.members(-1, None, self._state_dir.token(*key)):
-            return Alive(None, self._stopping(self._stop_record(key)), damage or "its pid.json is gone")
-        if damage is not None:
-            return Absent(launched=True, note=damage)
-        return Absent(launched=False, note=_last_line(self._state_dir.attempt(*key)))
+    def _unheard_of(self, key: Key) -> Observation:
+        """No runner knows it: then its processes tell whether it lives."""
+        stop = self._stops.get(key)
+        if processes.members(-1, None, self._state_dir.token(*key)):
+            return Alive(None, self._stopping(stop), "the record of its runner is gone")
+        if any(not lane.here for lane in (*self._lanes.values(), *self._gone) if lane.alive):
+            return Unknown("a runner does not answer that might have it")
+        return Absent(launched=False, stopped=_cause(stop))
 
-    def stop(self, key: Key, cause: Cause, *, force: bool) -> None:
-        """Record why, then signal the whole tree but the runner, which must live to write the outcome."""
-        folder = self._state_dir.attempt(*key)
-        try:
-            pid = read_pid(folder)
-        except DamagedRecord:
-            pid = PidRecord(-1, None, self._boot, 0.0)
-        pid = pid or PidRecord(-1, None, self._boot, 0.0)
-        if pid.boot != self._boot:
-            return
-        earlier = self._stop_record(key)
-        if earlier is None or (force and not earlier.forced):
-            record = (
-                replace(earlier, forced=True) if earlier else StopRecord(cause, time.monotonic(), self._boot, force)
-            )
-            self._stops[key] = record
-            # On a full disk the record stays in memory: what fills the disk must be stoppable.
-            with contextlib.suppress(OSError):
-                runner.write_record(folder / "stop.json", asdict(record))
-        found = runner.members(pid.pid, pid.start, self._state_dir.token(*key))
-        if pid.pid in found:
-            runner.send([pid.pid], signal.SIGCONT)  # if somebody has stopped it, it could not tell the end
-        runner.send([p for p in found if p != pid.pid], signal.SIGKILL if force else signal.SIGTERM)
-
-    def _stop_record(self, key: Key) -> StopRecord | None:
-        try:
-            return read_stop(self._state_dir.attempt(*key)) or self._stops.get(key)
-        except DamagedRecord:
-            return self._stops.get(key)
-
-    def abandon(self, key: Key) -> bool:
-        """Take the attempt's only pid.json, so that a late runner finds it taken and leaves."""
-        folder = self._state_dir.attempt(*key)
-        try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if runner.claim(folder, {"pid": 0, "start": None, "boot": VOID, "monotonic": 0.0}):
-                return True
-            taken = read_pid(folder)
-            return taken is not None and taken.boot == VOID  # given up before, by a daemon that died over it
-        except DamagedRecord:
-            return False
-        except OSError as error:
-            raise LaunchRefused(f"cannot be given up either: {error.strerror or error}") from error
-
-    def wake_fds(self) -> list[int]:
-        """One pidfd for each live runner; none where the system has no pidfds."""
-        return list(self._pidfds.values())
-
-    def _stopping(self, stop: StopRecord | None) -> Stopping | None:
+    def _stopping(self, stop: Mapping[str, Any] | None) -> Stopping | None:
         if stop is None:
             return None
-        since = time.monotonic() - stop.monotonic if stop.boot == self._boot else None
-        return Stopping(stop.cause, since, stop.forced)
+        return Stopping(Cause(stop["cause"]), time.monotonic() - float(stop["at"]), bool(stop["forced"]))
 
-    def _watch(self, key: Key, pid: int) -> None:
-        if key in self._pidfds or not hasattr(os, "pidfd_open"):
-            return
-        with contextlib.suppress(OSError):  # gone meanwhile, or no descriptors left: the next tick sees it anyway
-            self._pidfds[key] = os.pidfd_open(pid)
+    # -------------------------------------------------------------------------------------------------- ending
 
-    def _unwatch(self, key: Key) -> None:
-        if (fd := self._pidfds.pop(key, None)) is not None:
-            os.close(fd)
+    def stop(self, key: Key, cause: Cause, *, force: bool) -> None:
+        """Have the tree signalled by its runner, which must live to tell the end; by ourselves where it cannot."""
+        lane = self._at.get(key)
+        pid, start = -1, None
+        if lane is not None:
+            again = lane.told_to_stop(key, cause, force=force)
+            if running := lane.running.get(key):
+                pid, start = running["pid"], running["start"]
+            if lane.alive:
+                self._wake(lane)  # stopped, it could not tell the end
+                with contextlib.suppress(OSError):  # gone this moment: the next round sees it
+                    lane.send({"do": "stop", "key": key, "cause": cause.value, "force": force})
+                    if not again:
+                        return  # the runner knows then that it has not ended by itself
+        elif key not in self._stops or force:
+            at = self._stops.get(key, {}).get("at", time.monotonic())
+            self._stops[key] = {"cause": cause.value, "at": at, "forced": force}
+        found = processes.members(pid, start, self._state_dir.token(*key))
+        processes.send(found, signal.SIGKILL if force else signal.SIGTERM)
+
+    def abandon(self, key: Key) -> bool:
+        """Take the attempt back from its runner."""
+        lane = self._at.get(key)
+        if lane is None or key in lane.refused:
+            return isinstance(self._observe(key), Absent)
+        if not lane.alive:
+            return key not in lane.taken and key not in lane.ended and isinstance(self._observe(key), Absent)
+        self._wake(lane)
+        try:
+            lane.send({"do": "drop", "key": key})
+        except OSError:
+            return False
+        dropped = lane.wait_for(key)
+        if dropped:
+            self._at.pop(key, None)
+        return bool(dropped)
+
+    # -------------------------------------------------------------------------------------------------- waiting
+
+    def wake_fds(self) -> list[int]:
+        """The connections to the runners: readable when something has started or ended, or a runner is gone."""
+        return [lane.connection.fileno() for lane in self._lanes.values() if lane.connection is not None]
+
+    def close(self) -> None:
+        """Let go of the runners: those with work go on."""
+        for lane in self._lanes.values():
+            lane.hang_up()
 
 
-def _exited(outcome: OutcomeRecord, stop: StopRecord | None) -> Exited:
-    code, error = outcome.exit_code, outcome.error
+def _cause(stop: Mapping[str, Any] | None) -> Cause | None:
+    return None if stop is None else Cause(stop["cause"])
+
+
+def _exited(ended: Mapping[str, Any]) -> Exited:
+    code, error = int(ended["code"]), ended["error"]
     if code < 0:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
         code, error = 128 - code, f"ended by {name}"
-    # It ended by itself when it was over before we asked.
-    stopped = stop.cause if stop and stop.monotonic < outcome.monotonic else None
-    return Exited(code, outcome.running_s, stopped, error)
-
-
-def _last_line(folder: Path) -> str | None:
-    try:
-        lines = (folder / "runner.log").read_text(errors="replace").strip().splitlines()
-    except OSError:
-        return None
-    return lines[-1] if lines else None
+    stopped = ended.get("stopped")
+    return Exited(code, float(ended["ran"]), Cause(stopped) if stopped else None, error)

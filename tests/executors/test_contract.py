@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from metta_jobs.executors.base import Absent, Alive, Cause, Executor, Exited, Key, LaunchSpec, Observation
+from metta_jobs.executors.base import Absent, Alive, Cause, Executor, Exited, Key, LaunchSpec, Observation, Queued
 from metta_jobs.executors.local import LocalExecutor
 from metta_jobs.paths import StateDir
 from metta_jobs.testing import FakeExecutor, ManualClock
@@ -18,6 +18,7 @@ from tests.conftest import clean_up
 from tests.processes import until
 
 KEY: Key = (1, 1)
+NEXT: Key = (2, 1)
 
 
 @dataclass
@@ -27,6 +28,7 @@ class Bench:
     executor: Executor
     reopen: Callable[[], Executor]
     start: Callable[[str], None]  # "sleep", "ok", "fail", "stubborn"
+    launch_behind: Callable[[Key], None]  # in the same lane, something that sleeps
 
     def see(self, kind: type[Observation]) -> Observation:
         return until(lambda: isinstance(seen := self.executor.observe([KEY])[KEY], kind) and seen, kind.__name__)
@@ -34,15 +36,19 @@ class Bench:
 
 def _fake() -> Bench:
     executor = FakeExecutor(ManualClock())
+    lane = executor.lane()
 
     def start(what: str) -> None:
-        executor.launch(LaunchSpec(KEY, "a", ("x",), None, 1, {}))
+        executor.launch(LaunchSpec(KEY, lane, ("x",), None, {}))
         if what == "stubborn":
             executor.stubborn.add(KEY)
         if what in ("ok", "fail"):
             executor.end(KEY, 0 if what == "ok" else 3)
 
-    return Bench(executor, lambda: executor, start)
+    def launch_behind(key: Key) -> None:
+        executor.launch(LaunchSpec(key, lane, ("x",), None, {}))
+
+    return Bench(executor, lambda: executor, start, launch_behind)
 
 
 _PROGRAMS = {
@@ -57,15 +63,20 @@ def _local(root: Path) -> Bench:
     state_dir = StateDir(root)
     state_dir.create()
     executor = LocalExecutor(state_dir)
+    lane = executor.lane()
 
     def start(what: str) -> None:
         environment = {"METTA_ATTEMPT_TOKEN": state_dir.token(*KEY), "PATH": os.environ["PATH"]}
-        executor.launch(LaunchSpec(KEY, "a", (sys.executable, "-c", _PROGRAMS[what]), None, 1, environment))
+        executor.launch(LaunchSpec(KEY, lane, (sys.executable, "-c", _PROGRAMS[what]), None, environment))
         log = state_dir.attempt(*KEY) / "output.log"
         if what in ("sleep", "stubborn"):
             until(lambda: log.exists() and "up" in log.read_text(), "the program's first line")
 
-    return Bench(executor, lambda: LocalExecutor(state_dir), start)
+    def launch_behind(key: Key) -> None:
+        environment = {"METTA_ATTEMPT_TOKEN": state_dir.token(*key), "PATH": os.environ["PATH"]}
+        executor.launch(LaunchSpec(key, lane, ("sleep", "600"), None, environment))
+
+    return Bench(executor, lambda: LocalExecutor(state_dir), start, launch_behind)
 
 
 @pytest.fixture(params=["local", "fake"])
@@ -134,14 +145,33 @@ def test_what_ignores_term_is_seen_ending_and_ended_by_force(bench: Bench) -> No
 
 def test_stopping_what_is_not_there_is_no_error(bench: Bench) -> None:
     bench.executor.stop(KEY, Cause.KILL, force=True)
-    assert bench.executor.observe([KEY]) == {KEY: Absent(launched=False)}
+    seen = bench.executor.observe([KEY])[KEY]
+    assert isinstance(seen, Absent) and not seen.launched
 
 
-def test_what_was_abandoned_never_starts(bench: Bench) -> None:
-    assert bench.executor.abandon(KEY)
-    bench.start("ok")
+def test_attempts_of_a_lane_run_one_after_another(bench: Bench) -> None:
+    bench.start("sleep")
+    bench.launch_behind(NEXT)
+    assert bench.executor.observe([KEY, NEXT])[NEXT] == Queued(behind=True)
+    bench.executor.stop(KEY, Cause.KILL, force=True)
+    until(lambda: isinstance(bench.executor.observe([KEY, NEXT])[NEXT], Alive), "the next attempt")
+    bench.executor.stop(NEXT, Cause.KILL, force=True)
+
+
+def test_what_stands_in_line_can_be_taken_back_and_never_starts(bench: Bench) -> None:
+    bench.start("sleep")
+    bench.launch_behind(NEXT)
     bench.executor = bench.reopen()
-    until(lambda: bench.executor.observe([KEY])[KEY] == Absent(launched=False), "nothing")
+    assert bench.executor.observe([KEY, NEXT])[NEXT] == Queued(behind=True)
+    assert bench.executor.abandon(NEXT)
+    bench.executor.stop(KEY, Cause.KILL, force=True)
+    until(lambda: isinstance(bench.executor.observe([KEY, NEXT])[KEY], Exited), "the first one's end")
+    assert bench.executor.observe([KEY, NEXT])[NEXT] == Absent(launched=False)
+
+
+def test_what_was_never_handed_over_can_be_given_up(bench: Bench) -> None:
+    assert bench.executor.abandon(KEY)
+    assert bench.executor.observe([KEY])[KEY] == Absent(launched=False)
 
 
 def test_what_has_started_cannot_be_abandoned(bench: Bench) -> None:
