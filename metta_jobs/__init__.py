@@ -13,19 +13,37 @@ if TYPE_CHECKING:
     from metta_jobs.job import JobConfig as JobConfig
     from metta_jobs.job import RemoteConfig as RemoteConfig
     from metta_jobs.manager import JobManager as JobManager
+    from metta_jobs.policy import GroupConfig as GroupConfig
+    from metta_jobs.policy import Hook as Hook
+    from metta_jobs.policy import RetryPolicy as RetryPolicy
     from metta_jobs.states import JobState as JobState
     from metta_jobs.tool import Tool as Tool
 
 _WHERE = {
     "Dependency": "job",
     "ExperimentTool": "experiment",
+    "GroupConfig": "policy",
+    "Hook": "policy",
     "JobConfig": "job",
     "JobManager": "manager",
     "JobState": "states",
     "RemoteConfig": "job",
+    "RetryPolicy": "policy",
     "Tool": "tool",
 }
-__all__ = ["Dependency", "ExperimentTool", "JobConfig", "JobManager", "JobState", "RemoteConfig", "Tool", "__version__"]
+__all__ = [
+    "Dependency",
+    "ExperimentTool",
+    "GroupConfig",
+    "Hook",
+    "JobConfig",
+    "JobManager",
+    "JobState",
+    "RemoteConfig",
+    "RetryPolicy",
+    "Tool",
+    "__version__",
+]
 
 
 def __dir__() -> list[str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from metta_jobs.daemon.tick import House
+from metta_jobs.daemon.house import House
 from metta_jobs.executors.base import (
     Absent,
     Alive,
@@ -23,13 +23,16 @@ from metta_jobs.executors.base import (
     LaunchRefused,
     LaunchSpec,
     Observation,
+    Queued,
     Stopping,
     Unknown,
 )
 from metta_jobs.job import JobConfig
 from metta_jobs.paths import StateDir
+from metta_jobs.policy import GroupConfig
 from metta_jobs.states import JobState
-from metta_jobs.store import read, submit
+from metta_jobs.store import capacity, read, submit
+from metta_jobs.store.capacity import Machine
 from metta_jobs.store.engine import Store
 from metta_jobs.views import JobView
 
@@ -80,8 +83,10 @@ class FakeExecutor:
     def __init__(self, clock: ManualClock) -> None:
         self._clock = clock
         self._processes: dict[Key, _Process] = {}
-        self._void: set[Key] = set()
+        self._lines: dict[str, list[Key]] = {}
+        self._lanes = 0
         self.launched: list[Key] = []
+        self.withdrawn: list[Key] = []
         self.specs: dict[Key, LaunchSpec] = {}
         self.stubborn: set[Key] = set()
         self.silent: str | None = None
@@ -90,11 +95,24 @@ class FakeExecutor:
     def launch(self, spec: LaunchSpec) -> None:
         if self.refusing is not None:
             raise LaunchRefused(self.refusing)
-        if spec.key in self._processes or spec.key in self._void:
+        if spec.key in self._processes or any(spec.key in line for line in self._lines.values()):
             return
         self.launched.append(spec.key)
         self.specs[spec.key] = spec
-        self._processes[spec.key] = _Process(self._clock.monotonic())
+        self._lines.setdefault(spec.lane, []).append(spec.key)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Start what stands first in its lane."""
+        for line in self._lines.values():
+            while line and line[0] in self._processes and not self._processes[line[0]].alive:
+                line.pop(0)
+            if line and line[0] not in self._processes:
+                self._processes[line[0]] = _Process(self._clock.monotonic())
+
+    def lane(self) -> str:
+        self._lanes += 1
+        return f"lane {self._lanes}"
 
     def observe(self, keys: Sequence[Key]) -> dict[Key, Observation]:
         if self.silent is not None:
@@ -104,7 +122,7 @@ class FakeExecutor:
     def _observe(self, key: Key) -> Observation:
         process = self._processes.get(key)
         if process is None:
-            return Absent(launched=False)
+            return Queued(behind=True) if any(key in line for line in self._lines.values()) else Absent(launched=False)
         if process.alive:
             stopping = None
             if process.stopped is not None and process.stop_at is not None:
@@ -129,11 +147,20 @@ class FakeExecutor:
     def abandon(self, key: Key) -> bool:
         if key in self._processes:
             return False
-        self._void.add(key)
+        for line in self._lines.values():
+            if key in line:
+                line.remove(key)
+                self.withdrawn.append(key)
         return True
 
     def wake_fds(self) -> list[int]:
         return []
+
+    def rest(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
     def end(self, key: Key, exit_code: int | None) -> None:
         """Let the attempt end by itself, if it runs; without an exit code, leaving no outcome record."""
@@ -145,21 +172,34 @@ class FakeExecutor:
         process.alive = False
         process.exit_code = exit_code
         process.ran = self._clock.monotonic() - process.started
+        self._go_on()
 
 
-def make_house(folder: Path, *, cpus: float = 2, gpus: Sequence[str] = (), max_parallel: int | None = None) -> House:
+def make_house(
+    folder: Path,
+    *,
+    cpus: float = 2,
+    gpus: Sequence[str] = (),
+    memory_gb: float = 16,
+    max_parallel: int | None = None,
+    reserve_after_s: float = 300,
+) -> House:
     """Return a house with a real store in `folder`, a FakeExecutor and a ManualClock."""
     clock = ManualClock()
     state_dir = StateDir(folder)
     state_dir.create()
     executor = FakeExecutor(clock)
-    return House(Store(state_dir.database), state_dir, {executor.name: executor}, clock, cpus, gpus, max_parallel)
+    machine = Machine(cpus, memory_gb, gpus, max_parallel, reserve_after_s)
+    house = House(Store(state_dir.database), state_dir, {executor.name: executor}, clock, machine)
+    with house.store.write() as connection:
+        capacity.save(connection, clock.now(), machine)  # for readers
+    return house
 
 
-def add(house: House, *configs: JobConfig, group: str = "g") -> list[int]:
+def add(house: House, *configs: JobConfig, group: str = "g", options: GroupConfig | None = None) -> list[int]:
     """Submit jobs to the house's store; return their ids."""
     with house.store.write() as connection:
-        return submit.submit(connection, house.clock.now(), group, configs, "none", {}, [])
+        return submit.submit(connection, house.clock.now(), group, configs, "none", {}, [], options=options)
 
 
 def views(house: House, *job_ids: int) -> list[JobView]:

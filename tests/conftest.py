@@ -10,11 +10,10 @@ from types import ModuleType
 
 import pytest
 
-from metta_jobs.executors import runner
+from metta_jobs.executors import processes
 from metta_jobs.manager import JobManager
-from metta_jobs.paths import StateDir
 
-_LEAKY = ("METTA_", "WANDB_", "CUDA_VISIBLE_DEVICES")
+_LEAKY = ("METTA_", "WANDB_", "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 
 
 @pytest.fixture(autouse=True)
@@ -63,9 +62,10 @@ def manager(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[JobMan
 
 
 def clean_up(root: Path) -> None:
-    """End the daemon and every process of every attempt of a state folder."""
-    from tests.processes import kill_daemon
+    """End the daemon, every runner and every process of every attempt of a state folder."""
+    from tests.processes import kill_daemon, processes_of, runners
 
     kill_daemon(root)
-    for folder in root.glob("jobs/*/*"):
-        runner.send(runner.members(-1, None, StateDir(root).token(int(folder.parent.name), int(folder.name))), 9)
+    for runner in runners(root):
+        processes.send(processes.members(runner.pid, runner.start, "-"), 9)
+    processes.send(processes_of(root), 9)

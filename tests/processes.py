@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from metta_jobs.daemon.lock import holder
+from metta_jobs.executors import journal, processes
 from metta_jobs.paths import StateDir
 
 PATIENCE_S = 60.0
@@ -42,14 +45,46 @@ def kill_daemon(root: Path) -> int | None:
     return found.pid
 
 
-def attempt_records(root: Path) -> Iterator[dict[str, Any]]:
-    """The pid.json of every attempt that has a readable one, with the attempt's token."""
-    for path in root.glob("jobs/*/*/pid.json"):
-        attempt, job = path.parent.name, path.parent.parent.name
-        try:
-            yield json.loads(path.read_text()) | {"token": StateDir(root).token(int(job), int(attempt))}
-        except (ValueError, TypeError):
-            continue
+@dataclass
+class Runner:
+    """What a runner's journal tells."""
+
+    pid: int
+    start: str
+    journal: Path
+    taken: list[tuple[int, int]]
+    ended: list[tuple[int, int]]
+
+
+def runners(root: Path) -> list[Runner]:
+    """The runners of a state folder, by their journals; those that have not begun to write are left out."""
+    found = []
+    for path in sorted((root / "runners").glob("*.journal")):
+        lines: list[dict[str, Any]] = journal.read(str(path)) or []
+        if lines and lines[0]["is"] == "born":
+            keys = {
+                what: [tuple(line["key"]) for line in lines if line["is"] == what and "key" in line]
+                for what in ("taken", "ended")
+            }
+            found.append(Runner(lines[0]["pid"], lines[0]["start"], path, keys["taken"], keys["ended"]))
+    return found
+
+
+def runner_of(root: Path, job: int, attempt: int = 1) -> Runner:
+    """The runner that has taken an attempt."""
+    return until(lambda: next((r for r in runners(root) if (job, attempt) in r.taken), None), "its runner")
+
+
+def members_of(root: Path, job: int, attempt: int = 1) -> list[int]:
+    """The live processes of an attempt that carry its token, or descend from its runner; without the runner."""
+    runner = runner_of(root, job, attempt)
+    found = processes.members(runner.pid, runner.start, StateDir(root).token(job, attempt))
+    return [pid for pid in found if pid != runner.pid]
+
+
+def processes_of(root: Path) -> list[int]:
+    """All live processes of all attempts of a state folder."""
+    return [pid for pid in psutil.pids() if processes.belongs_to(pid, str(root)) and processes.start_mark(pid)]
 
 
 def metta(

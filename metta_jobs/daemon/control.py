@@ -12,9 +12,10 @@ from pathlib import Path
 
 from metta_jobs.daemon.doorbell import ring
 from metta_jobs.daemon.lock import Holder, holder
-from metta_jobs.environment import NO_ATTEMPT_VARIABLE, split
+from metta_jobs.environment import NO_ATTEMPT_VARIABLE, outside, split
 from metta_jobs.errors import DaemonError
 from metta_jobs.paths import StateDir
+from metta_jobs.store.migrate import HEAD
 
 START_PATIENCE_S = 30.0
 STOP_PATIENCE_S = 15.0
@@ -26,8 +27,15 @@ def status(state_dir: StateDir) -> Holder | None:
 
 
 def ensure(state_dir: StateDir) -> Holder:
-    """Make sure that a daemon runs, and wake it; return it. Raises DaemonError when it cannot be started."""
-    running = status(state_dir) or start(state_dir)
+    """Make sure that a daemon runs, and wake it; return it. Raises DaemonError when it cannot be started.
+
+    One of an earlier version, which cannot read the database any more since it was migrated, makes room for ours.
+    """
+    running = status(state_dir)
+    if running is not None and running.schema < HEAD:
+        stop(state_dir)
+        running = None
+    running = running or start(state_dir)
     ring(state_dir.doorbell)
     return running
 
@@ -42,6 +50,7 @@ def start(state_dir: StateDir) -> Holder:
     """Start a daemon that outlives this process and its terminal; return it once it has the lock."""
     state_dir.create()
     plain, secrets = split(os.environ)  # nothing that ties it to the job or terminal it is started from
+    plain |= outside(os.environ, str(state_dir.root))  # it may give out no other GPUs
     errors = state_dir.root / "daemon.err"
     try:
         with errors.open("wb") as stream:

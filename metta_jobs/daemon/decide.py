@@ -1,24 +1,27 @@
-"""What to do about one job, given what is known. Pure: no clock, no database, no processes."""
+"""What to do about one live attempt, given what is known. Pure: no clock, no database, no processes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
-from metta_jobs.executors.base import Absent, Alive, Cause, Exited, Observation, Unknown
-from metta_jobs.states import DependencyKind, JobState
+from metta_jobs.executors.base import Absent, Alive, Cause, Exited, Observation, Queued, Unknown
+from metta_jobs.policy import RetryPolicy
+from metta_jobs.states import JobState
 
 MAX_LAUNCHES = 6
 """After so many launches that left no sign of life, an attempt is given up."""
-
-
-NAMED_PARENTS = 3
-"""So many parents that a job waits for are named; the others are counted."""
+SLOW_S = 0.1
+"""Who stands in line behind a job that runs longer is taken back, so that it can start wherever there is room."""
 
 
 @dataclass(frozen=True)
 class Live:
-    """What is stored of a live attempt, as far as decisions need it."""
+    """What is known of a live attempt beside the observation, as far as decisions need it.
+
+    `ahead_s` is how long the attempt has run that it stands in line behind; `alone` says that nobody else is in its
+    lane; `same_boot` that the machine has not been restarted since it was claimed. `tries` counts its attempts since a
+    person last asked for one.
+    """
 
     state: JobState
     kill: bool
@@ -27,7 +30,11 @@ class Live:
     grace_s: float
     launches: int = 0
     launch_due: bool = True
-    impossible: str | None = None
+    ahead_s: float | None = None
+    alone: bool = True
+    same_boot: bool = True
+    retry: RetryPolicy | None = None
+    tries: int = 1
 
 
 @dataclass(frozen=True)
@@ -46,13 +53,15 @@ class MarkRunning:
 
 @dataclass(frozen=True)
 class Finish:
-    """It has ended. `void` asks the executor first to make sure that it can never start."""
+    """It has ended. `void` asks the executor first to make sure that it can never start. After `again_s` seconds it is
+    to be tried again."""
 
     state: JobState
     exit_code: int | None
     reason: str | None
     running_s: float | None = None
     void: bool = False
+    again_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -69,14 +78,37 @@ class Launch:
     """It has not started: start it (again)."""
 
 
-Decision = Keep | MarkRunning | Finish | Stop | Launch
+@dataclass(frozen=True)
+class Withdraw:
+    """It has not started: take it back, so that it is pending again."""
+
+
+Decision = Keep | MarkRunning | Finish | Stop | Launch | Withdraw
 
 
 def decide_live(live: Live, seen: Observation) -> Decision:
     """Decide about a live attempt."""
+    decision = _decide(live, seen)
+    if isinstance(decision, Finish) and live.retry is not None and not live.kill:
+        cause = _cause(decision)
+        if cause is not None and live.retry.wants(cause, live.tries):
+            return replace(decision, again_s=live.retry.pause_s(live.tries))
+    return decision
+
+
+def _cause(end: Finish) -> int | str | None:
+    """What a retry policy calls this end; None for those that are never tried again."""
+    if end.state is JobState.FAILED:
+        return end.exit_code if end.exit_code is not None else "lost"
+    return {JobState.TIMED_OUT: "timeout", JobState.LOST: "lost"}.get(end.state)
+
+
+def _decide(live: Live, seen: Observation) -> Decision:
     match seen:
         case Unknown():
             return Keep(seen.why)
+        case Queued():
+            return _in_line(live, seen)
         case Exited():
             return _ended(live, seen)
         case Absent(launched=False) if live.state is JobState.LAUNCHING:
@@ -87,6 +119,14 @@ def decide_live(live: Live, seen: Observation) -> Decision:
             if live.state is JobState.LAUNCHING:
                 return MarkRunning(seen.note)
             return _running(live, seen)
+
+
+def _in_line(live: Live, seen: Queued) -> Decision:
+    if live.kill:
+        return Finish(JobState.KILLED, None, "killed before it started", void=True)
+    if seen.behind and live.ahead_s is not None and live.ahead_s > SLOW_S:
+        return Withdraw()
+    return Keep()
 
 
 def _ended(live: Live, seen: Exited) -> Finish:
@@ -104,11 +144,13 @@ def _ended(live: Live, seen: Exited) -> Finish:
 def _never_started(live: Live, seen: Absent) -> Decision:
     if live.kill:
         return Finish(JobState.KILLED, None, "killed before it started", void=True)
-    if live.impossible is not None:
-        return Finish(JobState.FAILED, None, live.impossible, void=True)
+    if not live.same_boot:
+        return Finish(JobState.LOST, None, "the machine was restarted before it was seen to start")
+    if not live.alone:
+        return Withdraw()  # its runner is gone, and with it its place behind another
     if not live.launch_due:
         return Keep(seen.note or "starting")
-    if live.launches >= MAX_LAUNCHES:
+    if live.launches >= MAX_LAUNCHES and not seen.refused:
         detail = f": {seen.note}" if seen.note else ""
         return Finish(JobState.FAILED, None, f"could not be started in {live.launches} tries{detail}", void=True)
     return Launch()
@@ -143,101 +185,3 @@ def _ending(live: Live, cause: Cause) -> str:
 
 def _timeout_reason(live: Live) -> str:
     return f"time limit of {live.timeout_s:g} s reached" if live.timeout_s else "time limit reached"
-
-
-@dataclass
-class Capacity:
-    """Slots of this machine and who holds them, derived anew at each tick from the stored live attempts."""
-
-    cpus: float
-    gpus: Sequence[str]
-    max_parallel: int | None = None
-    cpu_holders: dict[int, float] = field(default_factory=dict)
-    gpu_holders: dict[str, int] = field(default_factory=dict)
-
-    def take(self, job_id: int, gpus: Sequence[str], cpus: float) -> None:
-        """Note that a job holds these slots."""
-        self.cpu_holders[job_id] = cpus
-        self.gpu_holders |= dict.fromkeys(gpus, job_id)
-
-    def lacks(self, gpus: int, cpus: float) -> str | None:
-        """Why a job of this size cannot start now; None when it can."""
-        holders = ", ".join(map(str, self.cpu_holders))
-        if self.max_parallel is not None and len(self.cpu_holders) >= self.max_parallel:
-            return f"no free place ({len(self.cpu_holders)} of {self.max_parallel} parallel jobs running: {holders})"
-        used = sum(self.cpu_holders.values())
-        if cpus and used + cpus > self.cpus + 1e-9:
-            return f"no free CPU slot ({used:g} of {self.cpus:g} in use by {holders})"
-        if gpus > len(self.free_gpus()):
-            users = ", ".join(map(str, sorted(set(self.gpu_holders.values()))))
-            return f"no free GPU ({len(self.gpu_holders)} of {len(self.gpus)} in use by {users})"
-        return None
-
-    def free_gpus(self) -> list[str]:
-        """GPUs that no live attempt holds."""
-        return [gpu for gpu in self.gpus if gpu not in self.gpu_holders]
-
-    def never_fits(self, gpus: int, cpus: float) -> str | None:
-        """Why a job of this size can never start on this machine; None when it can."""
-        if gpus > len(self.gpus):
-            have = f"has {len(self.gpus)}" if self.gpus else "has none"
-            return f"it asks for {gpus} GPU{'s' if gpus > 1 else ''} and this machine {have}"
-        if cpus > self.cpus:
-            return f"it asks for {cpus:g} CPU slots and this machine has {self.cpus:g}"
-        return None
-
-
-@dataclass(frozen=True)
-class Waits:
-    """A pending job must wait, and why."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class Skip:
-    """A pending job can no longer run, and why."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A pending job can start now, with these GPUs."""
-
-    gpus: tuple[str, ...]
-
-    @property
-    def reason(self) -> str:
-        """What to say of it until it has."""
-        return "starts at the daemon's next look"
-
-
-def decide_parents(parents: Mapping[str, tuple[JobState, DependencyKind]]) -> Waits | Skip | None:
-    """Decide by the parents, given as label → (state, kind); None when all are met."""
-    for label, (state, kind) in parents.items():
-        if kind.impossible(state):
-            return Skip(f"{label} {_past(state)}")
-    unmet = [f"{label} ({state.value})" for label, (state, kind) in parents.items() if not kind.met(state)]
-    if not unmet:
-        return None
-    more = f" and {len(unmet) - NAMED_PARENTS} more" if len(unmet) > NAMED_PARENTS else ""
-    return Waits(f"waits for {', '.join(unmet[:NAMED_PARENTS])}{more}")
-
-
-def decide_slots(gpus: int, cpus: float, capacity: Capacity) -> Waits | Claim:
-    """Decide by the slots."""
-    if reason := capacity.never_fits(gpus, cpus):
-        return Waits(f"can never start here: {reason}")
-    if reason := capacity.lacks(gpus, cpus):
-        return Waits(reason)
-    return Claim(tuple(capacity.free_gpus()[:gpus]))
-
-
-def _past(state: JobState) -> str:
-    return {
-        JobState.TIMED_OUT: "timed out",
-        JobState.KILLED: "was killed",
-        JobState.LOST: "was lost",
-        JobState.SKIPPED: "was skipped",
-    }.get(state, state.value)

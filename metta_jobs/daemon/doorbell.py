@@ -5,17 +5,14 @@ The message carries the secrets of the submitter's environment, which live in th
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from metta_jobs.paths import short_address
 
 _LARGEST = 1 << 17
-_MESSAGE = TypeAdapter(dict[str, dict[str, str]])
 
 
 class Doorbell:
@@ -26,7 +23,7 @@ class Doorbell:
         path.unlink(missing_ok=True)  # left by a killed daemon; the lock says that we are the only one
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
-        with _short(path) as address:
+        with short_address(path) as address:
             self._socket.bind(address)
         path.chmod(0o600)
 
@@ -42,15 +39,23 @@ class Doorbell:
                 message = self._socket.recv(_LARGEST)
             except BlockingIOError:
                 return found
-            try:
-                found |= _MESSAGE.validate_json(message or b"{}")
-            except ValidationError:
-                continue  # not ours; that somebody rang is all it says
+            found |= _secrets(message)
 
     def close(self) -> None:
         """Remove it."""
         self._socket.close()
         self._path.unlink(missing_ok=True)
+
+
+def _secrets(message: bytes) -> dict[str, dict[str, str]]:
+    """What a message carries; nothing when it is not ours: that somebody rang is all it says then."""
+    try:
+        found = json.loads(message or b"{}")
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(found, dict) or not all(isinstance(values, dict) for values in found.values()):
+        return {}
+    return found if all(isinstance(value, str) for values in found.values() for value in values.values()) else {}
 
 
 def ring(path: Path, environment: str | None = None, secrets: Mapping[str, str] | None = None) -> bool:
@@ -59,21 +64,8 @@ def ring(path: Path, environment: str | None = None, secrets: Mapping[str, str] 
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bell:
         bell.settimeout(1)
         try:
-            with _short(path) as address:
+            with short_address(path) as address:
                 bell.sendto(message if len(message) < _LARGEST else b"{}", address)
         except OSError:
             return False
     return True
-
-
-@contextlib.contextmanager
-def _short(path: Path) -> Iterator[str]:
-    """A name for the socket that fits the 100 bytes a unix address may have, however deep the state folder lies."""
-    if len(os.fsencode(path)) < 100:
-        yield str(path)
-        return
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)

@@ -2,55 +2,85 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
+from metta_jobs.daemon.house import House, Launches
 from metta_jobs.environment import TOKEN_VARIABLE, wandb_mode
-from metta_jobs.executors.base import LaunchSpec
+from metta_jobs.executors.base import LaunchRefused, LaunchSpec
+from metta_jobs.executors.devices import visible
 from metta_jobs.paths import STATE_DIR_VARIABLE, StateDir
+from metta_jobs.store import queue, transitions
 from metta_jobs.store.queue import LiveAttempt
 
+log = logging.getLogger("metta_jobs.daemon")
 
-def launch_spec(attempt: LiveAttempt, state_dir: StateDir, secrets: Mapping[str, str]) -> LaunchSpec:
-    """Return everything the executor needs to start the attempt."""
-    config = attempt.config
-    return LaunchSpec(
-        key=attempt.key,
-        name=f"{attempt.group}/{config.name}",
-        command=config.command,
-        cwd=config.cwd,
-        grace_s=config.grace_s,
-        environment=build_environment(attempt, state_dir, secrets),
-    )
+REFUSED_PAUSE_S = 5.0
+LONGEST_LAUNCH_PAUSE_S = 30.0
+ENVIRONMENTS = 64
 
 
-def build_environment(attempt: LiveAttempt, state_dir: StateDir, secrets: Mapping[str, str]) -> dict[str, str]:
-    """Return the submitter's environment, the secrets that the daemon knows of, the job's own variables, and ours.
+def launch(house: House, attempt: LiveAttempt) -> str | None:
+    """Hand an attempt that is claimed to its executor; return what is worth saying when that could not be done."""
+    launches = house.launches.setdefault(attempt.key, Launches())
+    # Who submits sends the secrets first and commits then: what belongs to a stored job has been sent.
+    house.secrets.submitted |= house.hear()
+    secrets = house.secrets.of(attempt.environment, attempt.secrets)
+    if attempt.environment not in house.variables:
+        if len(house.variables) >= ENVIRONMENTS:
+            house.variables.clear()
+        with house.store.read() as connection:
+            house.variables[attempt.environment] = queue.variables(connection, attempt.environment)
+    environment = build_environment(attempt, house.state_dir, {**house.variables[attempt.environment], **secrets})
+    spec = LaunchSpec(attempt.key, attempt.lane, attempt.command, attempt.cwd, environment)
+    try:
+        house.executors[attempt.executor].launch(spec)
+    except LaunchRefused as refusal:
+        # A full disk or no free process is no fault of the job's, so it is tried again and again.
+        launches.next_at = house.clock.monotonic() + REFUSED_PAUSE_S
+        log.warning("job %d.%d %s", *attempt.key, refusal)
+        return str(refusal)
+    launches.count += 1
+    launches.next_at = house.clock.monotonic() + min(2 ** (launches.count - 1), LONGEST_LAUNCH_PAUSE_S)
+    if missing := [name for name in attempt.secrets if name not in secrets]:
+        said = f"launched without {', '.join(missing)}, which this daemon does not know"
+        log.warning("job %d.%d is %s", *attempt.key, said)
+        with house.store.write() as connection:
+            transitions.record(
+                connection, house.clock.now(), [attempt.key[0]], "note", attempt=attempt.key[1], reason=said
+            )
+    return None
+
+
+def build_environment(attempt: LiveAttempt, state_dir: StateDir, submitted: Mapping[str, str]) -> dict[str, str]:
+    """Return the submitter's environment with what is known of its secrets, the job's own variables, and ours.
 
     METTA_* tell the job who it is; WANDB_* give any script's wandb run a private folder, an id and a group, so that it
     is found again; CUDA_VISIBLE_DEVICES holds the job's own GPUs and nothing else.
     """
-    folder = state_dir.attempt(*attempt.key)
-    found = {name: secrets[name] for name in attempt.secrets if name in secrets}
-    theirs = {**attempt.variables, **found, **attempt.config.env}
-    name = attempt.config.name
+    folder = f"{state_dir.root}/jobs/{attempt.key[0]}/{attempt.key[1]}"
+    theirs = {**submitted, **attempt.env}
+    (job_id, number), name = attempt.key, attempt.name
     ours = {
         TOKEN_VARIABLE: state_dir.token(*attempt.key),
         STATE_DIR_VARIABLE: str(state_dir.root),
-        "METTA_JOB_ID": str(attempt.job_id),
+        "METTA_JOB_ID": str(job_id),
         "METTA_JOB_NAME": name,
         "METTA_GROUP": attempt.group,
-        "METTA_ATTEMPT": str(attempt.number),
-        "METTA_JOB_DIR": str(folder),
-        "CUDA_VISIBLE_DEVICES": ",".join(attempt.gpus),
-        "WANDB_DIR": str(folder),
-        "WANDB_RUN_ID": f"{attempt.group}-{name}-{attempt.job_id}-{attempt.number}".translate(_NOT_IN_RUN_ID)[-128:],
+        "METTA_ATTEMPT": str(number),
+        "METTA_JOB_DIR": folder,
+        **visible(attempt.gpus),
+        "WANDB_DIR": folder,
+        "WANDB_RUN_ID": f"{attempt.group}-{name}-{job_id}-{number}".translate(_NOT_IN_RUN_ID)[-128:],
         "WANDB_NAME": name,
         "WANDB_RUN_GROUP": attempt.group,
         "WANDB_RESUME": "allow",
         # wandb writes its log every 15 s by itself; the monitor lives by that log.
         "WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL": "1",
     }
-    defaults = {"PYTHONUNBUFFERED": "1", "WANDB_MODE": wandb_mode(theirs)}
+    defaults = {"PYTHONUNBUFFERED": "1"}
+    if "WANDB_MODE" not in theirs:
+        defaults["WANDB_MODE"] = wandb_mode(theirs)
     return {**defaults, **theirs, **ours}
 
 

@@ -18,6 +18,7 @@ class Holder:
     pid: int
     started_at: str
     version: str
+    schema: str = ""
 
 
 class DaemonLock:

@@ -13,35 +13,48 @@ from pathlib import Path
 
 from metta_jobs import __version__
 from metta_jobs.clock import SystemClock
+from metta_jobs.daemon.deliver import Means
 from metta_jobs.daemon.doorbell import Doorbell
+from metta_jobs.daemon.hooks import Courier
+from metta_jobs.daemon.house import House
 from metta_jobs.daemon.lock import DaemonLock, holder
+from metta_jobs.daemon.logs import LogKeeper
 from metta_jobs.daemon.secrets import Secrets
-from metta_jobs.daemon.tick import House, tick
+from metta_jobs.daemon.tick import tick
 from metta_jobs.environment import split
 from metta_jobs.errors import DaemonError, MettaError
 from metta_jobs.executors.devices import find_gpus
 from metta_jobs.executors.local import LocalExecutor
+from metta_jobs.executors.machine import memory_gb, usable_cpus
+from metta_jobs.executors.neighbours import Neighbours
+from metta_jobs.executors.processes import belongs_to, boot_id
+from metta_jobs.filesystem import refuse_network
 from metta_jobs.paths import StateDir, find_project
 from metta_jobs.settings import Settings
 from metta_jobs.states import LIVE, JobState
-from metta_jobs.store import capacity, queue
+from metta_jobs.store import capacity, queue, transitions
+from metta_jobs.store.capacity import Machine
 from metta_jobs.store.engine import Store
+from metta_jobs.store.migrate import HEAD
 
 log = logging.getLogger("metta_jobs.daemon")
 
 TICK_S = 1.0
 LAUNCH_TICK_S = 0.05
+#: Where the lanes go on by themselves, ends are gathered for so long and recorded together.
+GATHER_S = 0.004
 LONGEST_PAUSE_S = 30.0
 
 
 def run(root: Path) -> None:
     """Be the daemon of this state folder until it is told to stop. Raises DaemonError when there is one already."""
     state_dir = StateDir(root)
+    refuse_network(root, lambda: Settings.load(find_project(root.parent)).allow_network_fs)
     state_dir.create()
     store = Store(state_dir.database)
     settings = Settings.load(find_project(root.parent))
     lock = DaemonLock(state_dir.daemon_lock)
-    record = {"pid": os.getpid(), "started_at": datetime.now(UTC).isoformat(), "version": __version__}
+    record = {"pid": os.getpid(), "started_at": datetime.now(UTC).isoformat(), "version": __version__, "schema": HEAD}
     if not lock.acquire(record):
         other = holder(state_dir.daemon_lock)
         raise DaemonError(
@@ -53,32 +66,46 @@ def run(root: Path) -> None:
         state_dir=state_dir,
         executors={LocalExecutor.name: LocalExecutor(state_dir)},
         clock=SystemClock(),
-        cpus=usable_cpus(settings),
-        gpus=find_gpus(settings),
-        max_parallel=settings.max_parallel,
-        secrets=Secrets(own=split(os.environ)[1]),
+        machine=find_machine(settings),
+        boot=boot_id(),
+        # All of it: a person may have named a secret that does not look like one.
+        secrets=Secrets(own={k: v for part in split(os.environ) for k, v in part.items()}),
     )
     with store.write() as connection:
-        capacity.save(connection, house.clock.now(), house.cpus, house.gpus, house.max_parallel)
+        capacity.save(connection, house.clock.now(), house.machine)
+        transitions.catch_up(connection, house.clock.now())
+    house.neighbours = Neighbours(settings, house.clock, lambda pid: belongs_to(pid, str(root)))
+    project = find_project(root.parent)
+    means = Means(state_dir, project, lambda name: Settings.load(project).webhook(name))
+    courier = Courier(means, house.secrets)
+    logs = LogKeeper(state_dir, house.clock)
     doorbell = Doorbell(state_dir.doorbell)
     house.hear = doorbell.answer
     stop_fd = _stop_signals()
-    log.info("daemon %d: %g CPU slots, %d GPUs, %s", os.getpid(), house.cpus, len(house.gpus), root)
+    log.info("daemon %d: %g CPU slots, %d GPUs, %s", os.getpid(), house.machine.cpus, len(house.machine.gpus), root)
     try:
-        _live(house, lock, record, doorbell, stop_fd, settings.daemon_idle_exit_s)
+        _live(house, lock, record, doorbell, courier, logs, stop_fd, settings.daemon_idle_exit_s)
     finally:
         if lock.still_ours():
             doorbell.close()
+        courier.close(store, house.clock)
+        for executor in house.executors.values():
+            executor.close()
+        logs.close()
         lock.release()
         store.close()
         log.info("daemon %d ends; jobs go on", os.getpid())
 
 
-def usable_cpus(settings: Settings) -> float:
-    """CPU slots of this machine: the setting, else the cores that we may use."""
-    if settings.cpus is not None:
-        return settings.cpus
-    return float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+def find_machine(settings: Settings) -> Machine:
+    """The slots of this machine."""
+    return Machine(
+        usable_cpus(settings),
+        memory_gb(settings),
+        find_gpus(settings),
+        settings.max_parallel,
+        settings.reserve_after_s,
+    )
 
 
 def log_to(path: Path) -> None:
@@ -94,15 +121,22 @@ def _live(
     lock: DaemonLock,
     record: dict[str, object],
     doorbell: Doorbell,
+    courier: Courier,
+    logs: LogKeeper,
     stop_fd: int,
     idle_exit_s: float,
 ) -> None:
     trouble = 0
+    states: set[JobState] = set()
+    looked_at: tuple[int, int] | None = None
     busy_until = time.monotonic() + idle_exit_s
     while lock.still_ours():
         try:
             changed = tick(house)
-            states = _unfinished(house)
+            courier.tend(house.store, house.clock)
+            logs.tend(house.known.values())
+            if (version := house.store.version()) != looked_at:
+                states, looked_at = _unfinished(house), version
             pause = 0.0 if changed else LAUNCH_TICK_S if JobState.LAUNCHING in states else TICK_S
             trouble = 0
             house.state_dir.keep_reserve()
@@ -110,21 +144,21 @@ def _live(
             # A full disk, a locked database: nothing is lost by waiting until it can be used again.
             house.state_dir.release_reserve()
             trouble += 1
-            pause, states = _pause(trouble), set(LIVE)
+            pause, states, looked_at = _pause(trouble), set(LIVE), None
             log.error("%s (next try in %.0f s)", error, pause)
         except Exception:
             # A defect of ours. Jobs go on without us; a daemon that dies of it would only hide it.
             trouble += 1
-            pause, states = _pause(trouble), set(LIVE)
+            pause, states, looked_at = _pause(trouble), set(LIVE), None
             log.exception("this round failed (next try in %.0f s)", pause)
-        if states:
+        if states or courier.busy:
             busy_until = time.monotonic() + idle_exit_s
         elif time.monotonic() > busy_until:
             # Let go first, then look again: a submit that finds the lock free starts a daemon of its own.
             lock.release()
             if not _unfinished(house) or not lock.acquire(dict(record)):
                 return
-        if _wait(house, doorbell, stop_fd, pause, hear_ends=trouble == 0):
+        if _wait(house, doorbell, courier, stop_fd, pause, hear_ends=trouble == 0):
             return
 
 
@@ -138,16 +172,23 @@ def _unfinished(house: House) -> set[JobState]:
         return queue.unfinished_states(connection)
 
 
-def _wait(house: House, doorbell: Doorbell, stop_fd: int, pause: float, *, hear_ends: bool) -> bool:
+def _wait(house: House, doorbell: Doorbell, courier: Courier, stop_fd: int, pause: float, *, hear_ends: bool) -> bool:
     """Wait for news or `pause` seconds; return True when the daemon was told to stop.
 
     While the database cannot be written, ends are not listened to: they would wake us at once, again and again.
     """
     poll = select.poll()
+    for executor in house.executors.values():
+        executor.rest()
+    if house.in_line:
+        time.sleep(GATHER_S)
     wake = [fd for executor in house.executors.values() for fd in executor.wake_fds()] if hear_ends else []
-    for fd in (doorbell.fileno(), stop_fd, *wake):
+    told = [courier.fileno()] if hear_ends else []
+    for fd in (doorbell.fileno(), stop_fd, *wake, *told):
         poll.register(fd, select.POLLIN)
     ready = {fd for fd, _ in poll.poll(pause * 1000)}
+    if ready.intersection(wake):
+        house.quiet = None  # an executor has something to tell
     if doorbell.fileno() in ready:
         house.secrets.submitted |= doorbell.answer()
     return stop_fd in ready

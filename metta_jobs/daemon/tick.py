@@ -3,231 +3,203 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 
-from metta_jobs.clock import Clock
-from metta_jobs.daemon import decide
-from metta_jobs.daemon.launch import launch_spec
-from metta_jobs.daemon.plan import plan
-from metta_jobs.daemon.secrets import Secrets
-from metta_jobs.executors.base import Executor, Key, LaunchRefused, Observation, Unknown
-from metta_jobs.paths import StateDir
+from metta_jobs.daemon import decide, start
+from metta_jobs.daemon.house import House, Launches
+from metta_jobs.daemon.launch import launch
+from metta_jobs.executors.base import Alive, Exited, Key, LaunchRefused, Observation, Queued, Unknown
+from metta_jobs.policy import RetryPolicy
 from metta_jobs.states import JobState
 from metta_jobs.store import queue, transitions, wishes
-from metta_jobs.store.engine import Store
-from metta_jobs.store.schema import RETRY
+from metta_jobs.store.queue import LiveAttempt, LiveRow
+from metta_jobs.store.words import RETRY
 
 log = logging.getLogger("metta_jobs.daemon")
 
-
-@dataclass
-class _Launches:
-    """Launches of one attempt in this daemon's life, for pauses between them."""
-
-    count: int = 0
-    next_at: float = 0.0
-    impossible: str | None = None
+#: A lane whose last job has ended within this many seconds may have a line.
+QUICK_S = 0.05
 
 
 @dataclass
-class House:
-    """What a tick works with. Nothing here must survive the daemon."""
+class _Record:
+    """What is to be written of this round's live attempts."""
 
-    store: Store
-    state_dir: StateDir
-    executors: Mapping[str, Executor]
-    clock: Clock
-    cpus: float
-    gpus: Sequence[str]
-    max_parallel: int | None = None
-    secrets: Secrets = field(default_factory=Secrets)
-    launches: dict[Key, _Launches] = field(default_factory=dict)
-    planned: tuple[int, int] | None = None  # the version of the store that the last plan was made from
-    hear: Callable[[], dict[str, dict[str, str]]] = dict  # secrets that submitters have sent and nobody has read yet
+    alive: list[Key] = field(default_factory=list)
+    ends: list[transitions.End] = field(default_factory=list)
+    back: list[Key] = field(default_factory=list)
+    reasons: dict[Key, str | None] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.alive or self.ends or self.back or self.reasons)
 
 
 def tick(house: House) -> bool:
     """Do one round; return True when something changed, so that the next round should follow at once."""
-    changed = fulfil_wishes(house)
-    changed |= settle(house, *observe(house))
-    changed |= start_and_skip(house)
+    if house.quiet is not None and house.quiet == house.store.version() and not start.is_due(house):
+        return False
+    rows, seen = observe(house)
+    record = act(house, rows, seen)
+    house.in_line = any(isinstance(observation, Queued) and observation.behind for observation in seen.values())
+    claimed, changed = write_down_and_claim(house, record)
+    house.quiet = None if rows or changed else house.planned
+    launch_all(house, claimed)
     return changed
 
 
-def fulfil_wishes(house: House) -> bool:
-    """Retry what people want retried, cancel what never started; the living are stopped by `settle`."""
+def observe(house: House) -> tuple[list[LiveRow], dict[Key, Observation]]:
+    """Fulfil what people wish of jobs that do not live, and ask each executor once for all that do."""
     with house.store.read() as connection:
-        found = wishes.open_wishes(connection)
-    found = [wish for wish in found if not JobState(wish[1]).live]
-    if not found:
-        return False
-    with house.store.write() as connection:
-        now = house.clock.now()
-        for job_id, _, wish in found:
-            if wish == RETRY:
-                done = transitions.retry(connection, now, job_id)
-            else:
-                done = transitions.cancel(connection, now, job_id)
-            if not done:
-                wishes.drop(connection, job_id, wish)
-    return True
-
-
-def observe(house: House) -> tuple[list[queue.LiveAttempt], dict[Key, Observation]]:
-    """Ask each executor once for all its live attempts."""
-    with house.store.read() as connection:
-        live = queue.live_attempts(connection)
+        rows = queue.live_rows(connection)
+        wished = [wish for wish in wishes.open_wishes(connection) if not JobState(wish[1]).live]
+        if new := [row.key[0] for row in rows if row.key not in house.known]:
+            house.known |= {attempt.key: attempt for attempt in queue.live_attempts(connection, new)}
+    if wished:
+        _fulfil(house, wished)
+    keys = {row.key for row in rows}
+    for memory in (house.known, house.launches):
+        for key in [key for key in memory if key not in keys]:
+            del memory[key]
     seen: dict[Key, Observation] = {}
     for name, executor in house.executors.items():
-        if keys := [attempt.key for attempt in live if attempt.executor == name]:
-            seen |= executor.observe(keys)
-    for attempt in live:
-        seen.setdefault(attempt.key, Unknown(f"this daemon has no executor {attempt.executor!r}"))
-    for key in set(house.launches) - {attempt.key for attempt in live}:
-        del house.launches[key]
-    return live, seen
+        seen |= executor.observe([row.key for row in rows if house.known[row.key].executor == name])
+    for row in rows:
+        seen.setdefault(row.key, Unknown(f"this daemon has no executor {house.known[row.key].executor!r}"))
+    return rows, seen
 
 
-def settle(house: House, live: Sequence[queue.LiveAttempt], seen: Mapping[Key, Observation]) -> bool:
-    """Decide about each live attempt, and do it: stops and launches first, then what is to be recorded."""
-    decisions = [(attempt, decide.decide_live(_facts(house, attempt), seen[attempt.key])) for attempt in live]
-    record: list[tuple[queue.LiveAttempt, decide.Decision]] = []
-    for attempt, decision in decisions:
+def _fulfil(house: House, wished: Sequence[tuple[int, str, str]]) -> None:
+    with house.store.write() as connection:
+        now = house.clock.now()
+        again = [job_id for job_id, _, wish in wished if wish == RETRY]
+        done = set(transitions.retry(connection, now, again)) if again else set()
+        done |= set(transitions.cancel(connection, now, [job_id for job_id, _, wish in wished if wish != RETRY]))
+        for job_id, _, wish in wished:
+            if job_id not in done:
+                wishes.drop(connection, job_id, wish)
+
+
+def act(house: House, rows: Sequence[LiveRow], seen: Mapping[Key, Observation]) -> _Record:
+    """Decide about each live attempt; stop, launch and take back at once, and return what is to be recorded."""
+    record = _Record()
+    lanes: dict[str, list[Key]] = defaultdict(list)
+    for row in rows:
+        lanes[house.known[row.key].lane or str(row.key)].append(row.key)
+    for row in rows:
+        attempt = house.known[row.key]
+        lane = lanes[attempt.lane or str(row.key)]
+        decision = decide.decide_live(_facts(house, row, attempt, lane, seen), seen[row.key])
+        note: str | None = None
         match decision:
-            case decide.Stop():
-                record.append((attempt, _stop(house, attempt, decision)))
-            case decide.Launch():
-                record.append((attempt, _launch(house, attempt)))
-            case decide.Finish(void=True):
-                record.append((attempt, _void(house, attempt, decision)))
-            case _:
-                record.append((attempt, decision))
-    record = [(a, d) for a, d in record if not (isinstance(d, decide.Keep) and d.note == a.reason)]
-    if not record:
-        return False
-    with house.store.write() as connection:
-        now = house.clock.now()
-        for attempt, decision in record:
-            match decision:
-                case decide.Keep():
-                    transitions.explain(connection, attempt.job_id, attempt.number, decision.note)
-                case decide.MarkRunning():
-                    transitions.seen_alive(connection, now, *attempt.key)
-                case decide.Finish():
-                    ran = decision.running_s
-                    transitions.finish(
-                        connection,
-                        now,
-                        *attempt.key,
-                        decision.state,
-                        exit_code=decision.exit_code,
-                        reason=decision.reason,
-                        duration_s=ran,
-                        started_at=now - timedelta(seconds=ran)
-                        if ran is not None and attempt.state is JobState.LAUNCHING
-                        else None,
-                    )
-                    log.info("job %d.%d ended: %s", *attempt.key, decision.reason or decision.state.value)
-    return any(not isinstance(decision, decide.Keep) for _, decision in record)
-
-
-def start_and_skip(house: House) -> bool:
-    """Claim what can start, oldest first, and skip what no longer can; when the claims are on disk, launch them.
-
-    What depends on a skipped job follows in the next round. The plan follows from what is stored and from nothing else,
-    so while that has not changed there is nothing to plan.
-    """
-    version = house.store.version()
-    if version == house.planned:
-        return False
-    house.planned = version
-    with house.store.read() as connection:
-        pending = queue.pending_jobs(connection)
-        held = queue.holdings(connection) if pending else []
-    capacity = decide.Capacity(house.cpus, house.gpus, house.max_parallel)
-    verdicts = [
-        (job, verdict) for job, verdict in plan(pending, held, capacity) if not isinstance(verdict, decide.Waits)
-    ]
-    if not verdicts:
-        return False
-    claimed: set[Key] = set()
-    with house.store.write() as connection:
-        now = house.clock.now()
-        for job, verdict in verdicts:
-            if isinstance(verdict, decide.Skip):
-                transitions.skip(connection, now, job.job_id, verdict.reason)
+            case decide.Finish(void=True) if not _never(house, attempt):
+                note = "starting"  # it has started after all: the next round sees it
+            case decide.Finish():
+                record.ends.append(_end(row, decision))
+                _note_pace(house, attempt, seen[row.key])
+                if decision.state is not JobState.SUCCEEDED:
+                    log.info("job %d.%d ended: %s", *row.key, decision.reason or decision.state.value)
                 continue
-            number = transitions.claim(connection, now, job.job_id, "local", verdict.gpus, job.cpus)
-            if number is not None:
-                claimed.add((job.job_id, number))
+            case decide.Withdraw():
+                if _never(house, attempt):
+                    record.back.append(row.key)
+                    house.quick.pop(attempt.lane, None)
+                continue
+            case decide.MarkRunning():
+                record.alive.append(row.key)
+                note = decision.note
+            case decide.Stop():
+                note = _stop(house, attempt, decision)
+            case decide.Launch():
+                note = launch(house, attempt)
+            case decide.Keep():
+                note = decision.note
+        if note != row.reason:
+            record.reasons[row.key] = note
+    return record
+
+
+def write_down_and_claim(house: House, record: _Record) -> tuple[dict[int, int], bool]:
+    """Record what was seen and claim what can start by it, in one transaction; return the claims, and if any did."""
+    if not record and not start.is_due(house):
+        return {}, False
+    start.look_at_neighbours(house)
+    with house.store.write() as connection:
+        now = house.clock.now()
+        if record.alive:
+            transitions.seen_alive(connection, now, record.alive)
+        if record.ends:
+            transitions.finish(connection, now, record.ends)
+        for key in record.back:
+            transitions.withdraw(connection, now, *key, "it stood behind a job that runs longer than those before")
+        if record.reasons:
+            transitions.explain(connection, record.reasons)
+        claimed, changed = start.claim(house, connection)
+    return claimed, bool(changed or record.alive or record.ends or record.back)
+
+
+def launch_all(house: House, claimed: Mapping[int, int]) -> None:
+    """The claims are on disk: hand them to their executors."""
+    if not claimed:
+        return
     with house.store.read() as connection:
-        launching = [attempt for attempt in queue.live_attempts(connection) if attempt.key in claimed]
-    for attempt in launching:
-        note = _launch(house, attempt).note
-        if note is not None:
-            with house.store.write() as connection:
-                transitions.explain(connection, *attempt.key, note)
-    return True
+        attempts = queue.live_attempts(connection, list(claimed))
+    reasons: dict[Key, str | None] = {}
+    for attempt in attempts:
+        house.known[attempt.key] = attempt
+        if (note := launch(house, attempt)) is not None:
+            reasons[attempt.key] = note
+    if reasons:
+        with house.store.write() as connection:
+            transitions.explain(connection, reasons)
 
 
-def _facts(house: House, attempt: queue.LiveAttempt) -> decide.Live:
-    config, launches = attempt.config, house.launches.get(attempt.key, _Launches())
+def _facts(
+    house: House, row: LiveRow, attempt: LiveAttempt, lane: Sequence[Key], seen: Mapping[Key, Observation]
+) -> decide.Live:
+    launches = house.launches.get(row.key, Launches())
+    ahead = [s.running_s for key in lane if key != row.key and isinstance(s := seen[key], Alive)]
     return decide.Live(
-        state=attempt.state,
-        kill=attempt.kill,
-        force=attempt.force,
-        timeout_s=config.timeout_s,
-        grace_s=config.grace_s,
+        state=row.state,
+        kill=row.kill,
+        force=row.force,
+        timeout_s=attempt.timeout_s,
+        grace_s=attempt.grace_s,
         launches=launches.count,
         launch_due=house.clock.monotonic() >= launches.next_at,
-        impossible=launches.impossible,
+        ahead_s=max((s for s in ahead if s is not None), default=None),
+        alone=len(lane) == 1,
+        same_boot=attempt.boot in ("", house.boot),
+        retry=None if attempt.retry is None else RetryPolicy.model_validate(attempt.retry),
+        tries=attempt.tries,
     )
 
 
-def _launch(house: House, attempt: queue.LiveAttempt) -> decide.Keep:
-    launches = house.launches.setdefault(attempt.key, _Launches())
-    try:
-        # Who submits sends the secrets first and commits then: what belongs to a stored job has been sent.
-        house.secrets.submitted |= house.hear()
-        secrets = house.secrets.of(attempt.environment, attempt.secrets)
-        house.executors[attempt.executor].launch(launch_spec(attempt, house.state_dir, secrets))
-    except LaunchRefused as refusal:
-        # A full disk or no free process is no fault of the job's, so it is tried again and again.
-        launches.next_at = house.clock.monotonic() + 5
-        launches.impossible = str(refusal) if refusal.for_ever else None
-        log.warning("job %d.%d %s", *attempt.key, refusal)
-        return decide.Keep(str(refusal))
-    launches.count += 1
-    launches.next_at = house.clock.monotonic() + 2 ** (launches.count - 1)
-    if missing := [name for name in attempt.secrets if name not in secrets]:
-        log.warning("job %d.%d is launched without %s", *attempt.key, ", ".join(missing))
-        with house.store.write() as connection:
-            transitions.record(
-                connection,
-                house.clock.now(),
-                attempt.job_id,
-                "note",
-                attempt=attempt.number,
-                reason=f"launched without {', '.join(missing)}, which this daemon does not know",
-            )
-    return decide.Keep(None)
+def _end(row: LiveRow, decision: decide.Finish) -> transitions.End:
+    return transitions.End(
+        *row.key, decision.state, decision.exit_code, decision.reason, decision.running_s, decision.again_s
+    )
 
 
-def _stop(house: House, attempt: queue.LiveAttempt, decision: decide.Stop) -> decide.Keep:
+def _note_pace(house: House, attempt: LiveAttempt, seen: Observation) -> None:
+    quick = isinstance(seen, Exited) and seen.running_s is not None and seen.running_s < QUICK_S
+    house.quick[attempt.lane] = quick and not attempt.gpus
+
+
+def _stop(house: House, attempt: LiveAttempt, decision: decide.Stop) -> str:
     try:
         house.executors[attempt.executor].stop(attempt.key, decision.cause, force=decision.force)
     except OSError as error:
         log.warning("job %d.%d cannot be stopped now: %s", *attempt.key, error)
-        return decide.Keep(f"cannot be stopped now ({error.strerror}); tried again every second")
-    return decide.Keep(decision.note)
+        return f"cannot be stopped now ({error.strerror}); tried again every second"
+    return decision.note
 
 
-def _void(house: House, attempt: queue.LiveAttempt, decision: decide.Finish) -> decide.Decision:
+def _never(house: House, attempt: LiveAttempt) -> bool:
+    """Make sure that it never starts."""
     try:
-        never = house.executors[attempt.executor].abandon(attempt.key)
+        return house.executors[attempt.executor].abandon(attempt.key)
     except LaunchRefused as refusal:
-        return decide.Keep(str(refusal))
-    # If it has started after all, the next round sees it alive and goes on from there.
-    return decision if never else decide.Keep("starting")
+        log.warning("job %d.%d %s", *attempt.key, refusal)
+        return False

@@ -15,6 +15,7 @@ from metta_jobs.errors import InvalidInput, MettaError, MissingExtra, nearest
 from metta_jobs.executors.devices import find_gpus
 from metta_jobs.job import Dependency, JobConfig, Name, RemoteConfig
 from metta_jobs.manager import JobManager
+from metta_jobs.policy import GroupConfig, Hooks, RetryPolicy
 from metta_jobs.recipe import build
 from metta_jobs.settings import Settings
 from metta_jobs.states import DependencyKind
@@ -28,9 +29,10 @@ class ExperimentTool(Tool):
 
     `args_per_run` maps a run to its `key=value` arguments. `group` names the group; by default
     <recipe>_<function>_<date>_<time>. `gpus` is per run (remotely 1 by default; locally 1 where the machine has any),
-    `timeout_s` limits a run's running time. `remote` runs them through SkyPilot on `nodes` nodes each, `spot` or not.
-    `metrics_to_track` are keys for the monitor and the notebook, which goes to `notebook_path` or
-    notebooks/<group>.ipynb.
+    `timeout_s` limits a run's running time, `retry` says when it is tried again. `priority`, `max_parallel` (runs at a
+    time), `max_failures` (then the rest is stopped) and `on_end` (whom to tell) are the group's. `remote` runs them
+    through SkyPilot on `nodes` nodes each, `spot` or not. `metrics_to_track` are keys for the monitor and the notebook,
+    which goes to `notebook_path` or notebooks/<group>.ipynb.
 
     All runs are submitted at once and run in parallel as far as there are slots. The notebook is a job of the group
     that waits for all runs to end, in whatever state, so it appears although the terminal was closed.
@@ -40,11 +42,16 @@ class ExperimentTool(Tool):
     runs: list[Name]
     args_per_run: dict[str, list[str]] = Field(default_factory=dict)
     group: Name | None = None
-    gpus: int | None = Field(default=None, ge=0)
+    gpus: float | None = Field(default=None, ge=0)
     nodes: PositiveInt = 1
     spot: bool = True
     remote: bool = True
     timeout_s: float | None = Field(default=None, gt=0)
+    retry: RetryPolicy | None = None
+    priority: int = 0
+    max_parallel: PositiveInt | None = None
+    max_failures: PositiveInt | None = None
+    on_end: Hooks = ()
     metrics_to_track: list[str] = Field(default_factory=lambda: ["overview/reward", "overview/sps"])
     generate_notebook: bool = True
     notebook_path: Path | None = None
@@ -81,7 +88,8 @@ class ExperimentTool(Tool):
         """
         group = self.group or _new_group_name(f"{self.module.rpartition('.')[0].replace('.', '_')}_experiment")
         self.group = group
-        jobs = [self._job(name, project) for name in self.runs]
+        gpus = self._local_gpus(project)
+        jobs = [self._job(name, project, gpus) for name in self.runs]
         return [*jobs, self._notebook_job(group, project)] if self.generate_notebook else jobs
 
     def run(self) -> int:
@@ -94,9 +102,15 @@ class ExperimentTool(Tool):
         """Submit the runs and the notebook as a new group; return its name."""
         configs = self.jobs(manager.project_dir)
         assert self.group is not None
-        return manager.submit(configs, group=self.group, new_group=True).name
+        options = GroupConfig(
+            priority=self.priority,
+            max_parallel=self.max_parallel,
+            max_failures=self.max_failures,
+            on_end=self.on_end,
+        )
+        return manager.submit(configs, group=self.group, new_group=True, options=options).name
 
-    def _job(self, name: str, project: Path) -> JobConfig:
+    def _job(self, name: str, project: Path, gpus: float) -> JobConfig:
         arguments = self.args_per_run.get(name, [])
         try:
             build(self.module, arguments, project)
@@ -106,15 +120,16 @@ class ExperimentTool(Tool):
             name=name,
             command=(sys.executable, "-m", "metta_jobs", "run", self.module, *arguments),
             cwd=project,
-            gpus=self._local_gpus(project),
+            gpus=gpus,
             timeout_s=self.timeout_s,
+            retry=self.retry,
             metrics=tuple(self.metrics_to_track),
             remote=RemoteConfig(gpus=1 if self.gpus is None else self.gpus, nodes=self.nodes, spot=self.spot)
             if self.remote
             else None,
         )
 
-    def _local_gpus(self, project: Path) -> int:
+    def _local_gpus(self, project: Path) -> float:
         if self.remote:
             return 0
         if self.gpus is not None:

@@ -6,7 +6,7 @@ import inspect
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 from pydantic import BaseModel, ValidationError
 
@@ -15,6 +15,7 @@ from metta_jobs.recipe.find import Recipe, find_recipe, own_lines
 from metta_jobs.recipe.values import literal, sentence, type_name, typed
 from metta_jobs.tool import Tool
 
+Model = TypeVar("Model", bound=BaseModel)
 Overrides = dict[str, Any]
 """Texts by field name; a dict where a dotted path goes on."""
 
@@ -25,26 +26,36 @@ def build(name: str, arguments: Sequence[str], project: Path) -> Tool:
     Raises UnknownName or InvalidInput, naming the field, the nearest right name and the type expected.
     """
     recipe = find_recipe(name, project)
-    pairs = [_split(argument) for argument in arguments]
+    pairs = [split_argument(argument) for argument in arguments]
     if twice := [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]:
         raise InvalidInput(f"{twice[0]} is given twice: give it once.")
     parameters = inspect.signature(recipe.function).parameters
     mine = {key: text for key, text in pairs if key in parameters}
     tool = _call(recipe, mine, project)
-    overrides: Overrides = {}
-    for key, text in pairs:
-        if key not in mine:
-            _nest(overrides, key, text)
-    tool = cast(Tool, _override(tool, overrides, "", tuple(parameters)))
+    rest = [(key, text) for key, text in pairs if key not in mine]
+    tool = cast(Tool, _override(tool, _nested(rest), "", tuple(parameters)))
     tool.name_origin(recipe.slug)
     return tool
 
 
-def _split(argument: str) -> tuple[str, str]:
+def split_argument(argument: str) -> tuple[str, str]:
+    """Split "key=value". Raises InvalidInput."""
     key, equals, text = argument.partition("=")
     if not equals or not key.strip():
         raise InvalidInput(f"{argument!r} is no argument: write key=value, for instance seed=1.")
     return key.strip().removeprefix("--"), text
+
+
+def override(model: Model, arguments: Sequence[str]) -> Model:
+    """Return `model` with `key=value` arguments applied by dotted path. Raises UnknownName or InvalidInput."""
+    return cast(Model, _override(model, _nested([split_argument(argument) for argument in arguments]), ""))
+
+
+def _nested(pairs: Sequence[tuple[str, str]]) -> Overrides:
+    overrides: Overrides = {}
+    for key, text in pairs:
+        _nest(overrides, key, text)
+    return overrides
 
 
 def _nest(overrides: Overrides, key: str, text: str) -> None:
@@ -100,13 +111,14 @@ def _override(model: Any, overrides: Overrides, path: str, parameters: tuple[str
                 f"There is no field {where!r} in {type(model).__name__}.{nearest(name, known)} "
                 f"It has: {', '.join(sorted(set(known)))}."
             )
-        current = values[name]
+        current = values[name] if values[name] is not None else _empty(fields[name].annotation)
         if not isinstance(given, dict):
             values[name] = typed(where, given, fields[name].rebuild_annotation())
         elif isinstance(current, BaseModel):
             values[name] = _override(current, given, f"{where}.")
         elif isinstance(current, dict):
-            values[name] = current | {key: _entry(f"{where}.{key}", entry) for key, entry in given.items()}
+            texts = fields[name].annotation == dict[str, str]
+            values[name] = current | {key: _entry(f"{where}.{key}", entry, texts) for key, entry in given.items()}
         else:
             raise InvalidInput(
                 f"{where} has no fields: it is {type_name(fields[name].annotation)}, so write {where}=value."
@@ -117,10 +129,17 @@ def _override(model: Any, overrides: Overrides, path: str, parameters: tuple[str
         raise InvalidInput(_first(error, path)) from error
 
 
-def _entry(path: str, given: Any) -> Any:
+def _empty(annotation: Any) -> Any:
+    """What a field that is None begins with when a part of it is given: the model that it may hold."""
+    models = [part for part in get_args(annotation) if isinstance(part, type) and issubclass(part, BaseModel)]
+    required = [field for model in models for field in model.model_fields.values() if field.is_required()]
+    return models[0]() if models and not required else None
+
+
+def _entry(path: str, given: Any, text: bool) -> Any:
     if isinstance(given, dict):
         raise InvalidInput(f"{path} lies too deep in a dictionary: give the dictionary whole, as JSON.")
-    return literal(given)
+    return given if text else literal(given)
 
 
 def _first(error: ValidationError, path: str) -> str:

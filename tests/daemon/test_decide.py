@@ -6,23 +6,20 @@ import pytest
 
 from metta_jobs.daemon.decide import (
     MAX_LAUNCHES,
-    Capacity,
-    Claim,
+    SLOW_S,
     Decision,
     Finish,
     Keep,
     Launch,
     Live,
     MarkRunning,
-    Skip,
     Stop,
-    Waits,
+    Withdraw,
     decide_live,
-    decide_parents,
-    decide_slots,
 )
-from metta_jobs.executors.base import Absent, Alive, Cause, Exited, Observation, Stopping, Unknown
-from metta_jobs.states import LIVE, DependencyKind, JobState
+from metta_jobs.executors.base import Absent, Alive, Cause, Exited, Observation, Queued, Stopping, Unknown
+from metta_jobs.policy import RetryPolicy
+from metta_jobs.states import LIVE, JobState
 
 LAUNCHING, RUNNING = JobState.LAUNCHING, JobState.RUNNING
 
@@ -91,6 +88,22 @@ def live(state: JobState = RUNNING, **changes: object) -> Live:
             Absent(launched=False, note="no python"),
             Finish(JobState.FAILED, None, f"could not be started in {MAX_LAUNCHES} tries: no python", void=True),
         ),
+        (live(LAUNCHING, launches=MAX_LAUNCHES), Absent(launched=False, note="full", refused=True), Launch()),
+        (live(LAUNCHING, alone=False), Absent(launched=False), Withdraw()),
+        (
+            live(LAUNCHING, same_boot=False),
+            Absent(launched=False),
+            Finish(JobState.LOST, None, "the machine was restarted before it was seen to start"),
+        ),
+        (live(LAUNCHING), Queued(), Keep()),
+        (live(LAUNCHING), Queued(behind=True), Keep()),
+        (live(LAUNCHING, ahead_s=SLOW_S / 2), Queued(behind=True), Keep()),
+        (live(LAUNCHING, ahead_s=SLOW_S * 2), Queued(behind=True), Withdraw()),
+        (
+            live(LAUNCHING, kill=True),
+            Queued(behind=True),
+            Finish(JobState.KILLED, None, "killed before it started", void=True),
+        ),
     ],
 )
 def test_decisions(facts: Live, seen: Observation, decision: Decision) -> None:
@@ -117,31 +130,30 @@ def test_success_needs_an_outcome_record_that_says_so(kill: bool) -> None:
         assert not (isinstance(decision, Finish) and decision.state is JobState.SUCCEEDED)
 
 
-def test_parents() -> None:
-    ok, any_, not_ok = DependencyKind
-    assert decide_parents({}) is None
-    assert decide_parents({"a": (JobState.SUCCEEDED, ok), "b": (JobState.KILLED, any_)}) is None
-    assert decide_parents({"a": (JobState.RUNNING, ok)}) == Waits("waits for a (running)")
-    assert decide_parents({"a": (JobState.FAILED, ok)}) == Skip("a failed")
-    assert decide_parents({"a": (JobState.RUNNING, ok), "b": (JobState.TIMED_OUT, ok)}) == Skip("b timed out")
-    assert decide_parents({"a": (JobState.SUCCEEDED, not_ok)}) == Skip("a succeeded")
+EVERY = RetryPolicy(max_attempts=3, backoff_s=10, factor=2)
 
 
-def test_slots() -> None:
-    capacity = Capacity(cpus=4, gpus=("0", "1"), max_parallel=3)
-    assert decide_slots(1, 1, capacity) == Claim(("0",))
-    capacity.take(14, ["0"], 1)
-    assert decide_slots(1, 1, capacity) == Claim(("1",))
-    capacity.take(15, ["1"], 1)
-    assert decide_slots(1, 1, capacity) == Waits("no free GPU (2 of 2 in use by 14, 15)")
-    assert decide_slots(0, 3, capacity) == Waits("no free CPU slot (2 of 4 in use by 14, 15)")
-    assert decide_slots(0, 2, capacity) == Claim(())
-    capacity.take(16, [], 1)
-    assert decide_slots(0, 0.5, capacity) == Waits("no free place (3 of 3 parallel jobs running: 14, 15, 16)")
-
-
-def test_what_can_never_fit_is_said() -> None:
-    assert Capacity(4, ()).never_fits(1, 1) == "it asks for 1 GPU and this machine has none"
-    assert Capacity(4, ("0",)).never_fits(2, 1) == "it asks for 2 GPUs and this machine has 1"
-    assert Capacity(4, ()).never_fits(0, 8) == "it asks for 8 CPU slots and this machine has 4"
-    assert Capacity(4, ("0",)).never_fits(1, 4) is None
+@pytest.mark.parametrize(
+    ("facts", "seen", "again_s"),
+    [
+        (live(retry=EVERY), Exited(1, 3.0), 10),
+        (live(retry=EVERY, tries=2), Exited(1, 3.0), 20),
+        (live(retry=EVERY, tries=3), Exited(1, 3.0), None),
+        (live(retry=EVERY), Exited(0, 3.0), None),
+        (live(retry=EVERY, kill=True), Exited(1, 3.0), None),
+        (live(retry=EVERY), Exited(143, 3.0, Cause.KILL), None),
+        (live(retry=EVERY), Exited(143, 3.0, Cause.TIMEOUT), 10),
+        (live(retry=EVERY), Absent(launched=True), 10),
+        (live(retry=RetryPolicy(on=(137,))), Exited(1, 3.0), None),
+        (live(retry=RetryPolicy(on=(137,))), Exited(137, 3.0), 10),
+        (live(retry=RetryPolicy(on=("lost",))), Absent(launched=True), 10),
+        (live(retry=RetryPolicy(on=("lost",))), Exited(143, 3.0, Cause.TIMEOUT), None),
+        (live(retry=RetryPolicy(never_on=(2, "timeout"))), Exited(2, 3.0), None),
+        (live(retry=RetryPolicy(never_on=(2, "timeout"))), Exited(143, 3.0, Cause.TIMEOUT), None),
+        (live(retry=RetryPolicy(never_on=(2, "timeout"))), Exited(3, 3.0), 10),
+    ],
+)
+def test_a_policy_says_what_is_tried_again_and_when(facts: Live, seen: Observation, again_s: float | None) -> None:
+    decision = decide_live(facts, seen)
+    assert isinstance(decision, Finish)
+    assert decision.again_s == again_s

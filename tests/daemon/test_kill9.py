@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -15,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from metta_jobs.daemon import control
-from metta_jobs.executors import runner
+from metta_jobs.executors import processes
 from metta_jobs.job import JobConfig
 from metta_jobs.manager import JobManager
 from metta_jobs.paths import StateDir
 from metta_jobs.states import JobState
-from tests.processes import attempt_records, kill_daemon, until
+from tests.processes import kill_daemon, members_of, processes_of, runner_of, runners, until
 
 #: Each run leaves a line with its id and attempt, whoever started it.
 _WITNESS = (
@@ -33,15 +32,6 @@ _WITNESS = (
 def witness(name: str, log: Path, seconds: float, code: int = 0, **fields: object) -> JobConfig:
     command = (sys.executable, "-S", "-c", _WITNESS, str(log), str(seconds), str(code))
     return JobConfig(name=name, command=command, **fields)  # type: ignore[arg-type]
-
-
-def members(root: Path) -> list[int]:
-    """All live processes of all attempts."""
-    return [
-        pid
-        for record in attempt_records(root)
-        for pid in runner.members(record["pid"], record["start"], record["token"])
-    ]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -62,7 +52,7 @@ def test_kill_9_at_any_moment_ends_every_job_once(manager: JobManager, tmp_path:
         assert ended[f"j{i}"].state is (JobState.FAILED if i % 3 == 0 else JobState.SUCCEEDED), ended[f"j{i}"]
     assert ended["last"].state is JobState.SUCCEEDED
     assert Counter(log.read_text().split()) == Counter(f"{job.id}.1" for job in group.jobs)
-    assert members(manager.state_dir) == []
+    assert processes_of(manager.state_dir) == []
     ends = Counter(e.job_id for e in manager.events(["g"]) if e.to_state and e.to_state.terminal)
     assert set(ends.values()) == {1}
 
@@ -72,7 +62,7 @@ def test_what_ended_while_no_daemon_ran_is_believed(manager: JobManager, tmp_pat
     manager.submit([witness("ok", log, 0.3), witness("bad", log, 0.3, code=7), witness("on", log, 600)], group="g")
     until(lambda: log.exists() and len(log.read_text().split()) == 3, "three running jobs")
     kill_daemon(manager.state_dir)
-    until(lambda: len(list(manager.state_dir.glob("jobs/*/*/outcome.json"))) == 2, "two outcome records")
+    until(lambda: sum(len(r.ended) for r in runners(manager.state_dir)) == 2, "the evidence of two ends")
     assert {job.state for job in manager.group("g").jobs} <= {JobState.RUNNING, JobState.LAUNCHING}
     assert manager.warning(unfinished=True) is not None
     manager.start_daemon()
@@ -87,12 +77,11 @@ def test_a_killed_runner_loses_the_exit_code_but_not_the_truth(manager: JobManag
     log = tmp_path / "witness"
     (job,) = manager.submit([witness("a", log, 600)], group="g").jobs
     until(lambda: log.exists() and manager.job(job.id).state is JobState.RUNNING, "a running job")
-    (record,) = attempt_records(manager.state_dir)
-    os.kill(record["pid"], signal.SIGKILL)
+    tree = members_of(manager.state_dir, job.id)
+    os.kill(runner_of(manager.state_dir, job.id).pid, signal.SIGKILL)
     until(lambda: "exit code will not be known" in (manager.job(job.id).reason or ""), "the note")
     assert manager.job(job.id).state is JobState.RUNNING  # its training goes on
-    for pid in runner.members(record["pid"], record["start"], record["token"]):
-        os.kill(pid, signal.SIGKILL)
+    processes.send(tree, signal.SIGKILL)
     (ended,) = manager.wait([job.id], timeout_s=30)
     assert ended.state is JobState.LOST
     assert ended.reason == "its runner was killed before it could record the exit code"
@@ -116,7 +105,7 @@ def test_kill_ends_the_whole_tree_also_what_left_the_session(manager: JobManager
     assert [view.id for view in manager.kill([job.id])] == [job.id]
     (ended,) = manager.wait([job.id], timeout_s=30)
     assert (ended.state, ended.exit_code) == (JobState.KILLED, 137)
-    until(lambda: all(runner.start_mark(pid) is None for pid in pids), "the end of the tree")
+    until(lambda: all(processes.start_mark(pid) is None for pid in pids), "the end of the tree")
 
 
 def test_a_wish_to_kill_survives_the_daemon(manager: JobManager, tmp_path: Path) -> None:
@@ -127,7 +116,7 @@ def test_a_wish_to_kill_survives_the_daemon(manager: JobManager, tmp_path: Path)
     manager.kill([job.id])
     (ended,) = manager.wait([job.id], timeout_s=30)
     assert ended.state is JobState.KILLED
-    assert members(manager.state_dir) == []
+    assert processes_of(manager.state_dir) == []
 
 
 def test_what_a_job_leaves_running_is_ended_with_it(manager: JobManager, tmp_path: Path) -> None:
@@ -140,7 +129,7 @@ def test_what_a_job_leaves_running_is_ended_with_it(manager: JobManager, tmp_pat
     (job,) = manager.submit([JobConfig(name="a", command=(sys.executable, "-c", program))], group="g").jobs
     (ended,) = manager.wait([job.id], timeout_s=30)
     assert ended.state is JobState.SUCCEEDED
-    assert runner.start_mark(int(log.read_text())) is None
+    assert processes.start_mark(int(log.read_text())) is None
 
 
 @pytest.mark.parametrize("how", ["env -i setsid sleep 7777 &", "(setsid env -i sh -c 'sleep 7777 & sleep 7777' &)"])
@@ -167,24 +156,37 @@ def test_a_script_that_signals_its_own_group_does_not_take_the_runner_along(mana
 def test_a_stopped_runner_does_not_keep_a_kill_from_ending(manager: JobManager) -> None:
     (job,) = manager.submit([JobConfig(name="a", command=("sleep", "600"), grace_s=0.2)], group="g").jobs
     until(lambda: manager.job(job.id).state is JobState.RUNNING)
-    (record,) = attempt_records(manager.state_dir)
-    os.kill(record["pid"], signal.SIGSTOP)
+    os.kill(runner_of(manager.state_dir, job.id).pid, signal.SIGSTOP)
     manager.kill([job.id])
     (ended,) = manager.wait([job.id], timeout_s=30)
     assert ended.state is JobState.KILLED
+
+
+def test_a_stopped_runner_is_woken_by_the_next_daemon(manager: JobManager) -> None:
+    (job,) = manager.submit([JobConfig(name="a", command=("sleep", "600"))], group="g").jobs
+    until(lambda: manager.job(job.id).state is JobState.RUNNING)
+    os.kill(runner_of(manager.state_dir, job.id).pid, signal.SIGSTOP)
+    kill_daemon(manager.state_dir)
+    processes.send(members_of(manager.state_dir, job.id), signal.SIGTERM)
+    (ended,) = manager.wait([job.id], timeout_s=30)
+    assert (ended.state, ended.exit_code) == (JobState.FAILED, 143)
 
 
 def test_strangers_with_a_reused_id_are_left_alone(manager: JobManager, tmp_path: Path) -> None:
     (job,) = manager.submit([JobConfig(name="a", command=("sleep", "600"))], group="g").jobs
     until(lambda: manager.job(job.id).state is JobState.RUNNING)
     manager.stop_daemon()
-    (record,) = attempt_records(manager.state_dir)
-    for pid in runner.members(record["pid"], record["start"], record["token"]):
-        os.kill(pid, signal.SIGKILL)
+    record = runner_of(manager.state_dir, job.id)
+    tree = members_of(manager.state_dir, job.id)
+    processes.send([record.pid, *tree], signal.SIGKILL)
+    until(lambda: processes.start_mark(record.pid) is None)
     stranger = subprocess.Popen(["sleep", "600"], start_new_session=True)
     try:
-        path = next(manager.state_dir.glob("jobs/*/*/pid.json"))
-        path.write_text(json.dumps(record | {"pid": stranger.pid}))
+        text = record.journal.read_bytes()
+        for pid in (record.pid, *tree):
+            text = text.replace(f'"pid": {pid},'.encode(), f'"pid": {stranger.pid},'.encode())
+        assert str(stranger.pid).encode() in text
+        record.journal.write_bytes(text)
         manager.kill([job.id], force=True)
         (ended,) = manager.wait([job.id], timeout_s=30)
         assert ended.state is JobState.KILLED

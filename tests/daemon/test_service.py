@@ -130,7 +130,7 @@ def test_what_can_never_be_launched_fails_and_frees_its_slot(
 ) -> None:
     (big,) = manager.submit([JobConfig(name="a", command=("true",), env={"X": "x" * 200_000})], group="g").jobs
     (ended,) = manager.wait([big.id], timeout_s=30)
-    assert (ended.state, ended.reason) == (JobState.FAILED, "cannot be launched: Argument list too long")
+    assert (ended.state, ended.reason) == (JobState.FAILED, "true cannot be started: Argument list too long")
 
 
 def test_the_job_s_python_settings_do_not_reach_the_runner(manager: JobManager) -> None:

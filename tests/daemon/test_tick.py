@@ -2,12 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from metta_jobs.daemon.decide import Capacity
-from metta_jobs.daemon.plan import plan
-from metta_jobs.daemon.tick import House, tick
+from metta_jobs.daemon.house import House
+from metta_jobs.daemon.tick import tick
 from metta_jobs.job import JobConfig
+from metta_jobs.manager.reasons import reasons_of
 from metta_jobs.states import JobState
-from metta_jobs.store import queue, read, transitions, wishes
+from metta_jobs.store import read, transitions, wishes
 from metta_jobs.testing import FakeExecutor, ManualClock, add, make_house, states, views
 
 
@@ -38,9 +38,7 @@ def settle(house: House) -> None:
 
 def waits_for(house: House, job_id: int) -> str:
     with house.store.read() as connection:
-        pending, held = queue.pending_jobs(connection), queue.holdings(connection)
-    room = Capacity(house.cpus, house.gpus, house.max_parallel)
-    return {job.job_id: verdict.reason for job, verdict in plan(pending, held, room)}[job_id]
+        return reasons_of(connection, [job_id], house.clock.now())[job_id]
 
 
 def kill(house: House, *ids: int, force: bool = False) -> None:
@@ -191,8 +189,8 @@ def test_a_new_daemon_adopts_what_lives_and_launches_what_was_only_claimed(tmp_p
     settle(house)
     (b,) = add(house, job("b"))
     with house.store.write() as connection:  # the daemon dies between its claim of b and the launch
-        assert transitions.claim(connection, house.clock.now(), b, "local", [], 1) == 1
-    again = House(house.store, house.state_dir, house.executors, house.clock, house.cpus, house.gpus)
+        assert transitions.claim(connection, house.clock.now(), [transitions.Start(b, "local", "x")], "") == {b: 1}
+    again = House(house.store, house.state_dir, house.executors, house.clock, house.machine)
     settle(again)
     assert states(again, a, b) == [JobState.RUNNING, JobState.RUNNING]
     assert fake(house).launched == [(a, 1), (b, 1)]

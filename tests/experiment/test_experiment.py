@@ -94,7 +94,7 @@ def test_runs_go_in_parallel_and_a_failed_one_does_not_keep_the_notebook_away(pr
 def test_the_notebook_appears_although_the_terminal_was_closed(project: Path) -> None:
     arguments = [sys.executable, "-m", "metta_jobs", "run", "toy.experiment", "remote=false", "group=g"]
     watching = subprocess.Popen(arguments, cwd=project, stdout=subprocess.DEVNULL, start_new_session=True)
-    until(lambda: list(project.glob("job_state/jobs/*/*/pid.json")), "the first run")
+    until(lambda: list(project.glob("job_state/jobs/*/*/output.log")), "the first run")
     os.killpg(watching.pid, signal.SIGKILL)
     watching.wait()
     until(lambda: (project / "notebooks" / "g.ipynb").exists(), "the notebook")
@@ -177,6 +177,11 @@ def test_the_names_that_its_users_know() -> None:
         "spot": True,
         "remote": True,
         "timeout_s": None,
+        "retry": None,
+        "priority": 0,
+        "max_parallel": None,
+        "max_failures": None,
+        "on_end": (),
         "metrics_to_track": ["overview/reward", "overview/sps"],
         "generate_notebook": True,
         "notebook_path": None,

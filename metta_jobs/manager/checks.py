@@ -1,0 +1,97 @@
+"""What is refused before it is stored, and how `key=value` changes what is stored already."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from metta_jobs.daemon.slots import Slots
+from metta_jobs.errors import InvalidInput
+from metta_jobs.executors.devices import find_gpus
+from metta_jobs.executors.machine import memory_gb, usable_cpus
+from metta_jobs.job import JobConfig
+from metta_jobs.recipe.build import build, override, split_argument
+from metta_jobs.settings import Settings
+from metta_jobs.store.capacity import Machine
+from metta_jobs.store.queue import Need
+
+_RECIPE_COMMAND = (sys.executable, "-m", "metta_jobs", "run")
+
+
+def check_jobs(configs: Sequence[JobConfig], project: Path) -> list[JobConfig]:
+    """Refuse what can never run on this machine, before it is stored; return the jobs with the folders they run in.
+
+    Raises InvalidInput.
+    """
+    settings = Settings.load(project)
+    gpus = find_gpus(settings) if any(config.gpus for config in configs) else ()
+    slots = Slots(Machine(usable_cpus(settings), memory_gb(settings), gpus))
+    seen: dict[tuple[object, ...], JobConfig] = {}
+    checked = []
+    for config in configs:
+        # Thousands of jobs of one group differ in their arguments, not in what is checked here.
+        alike = (config.command[0], config.cwd, config.env.get("PATH"), config.gpus, config.cpus, config.memory_gb)
+        like = seen.get((*alike, config.remote, config.secrets))
+        if like is None:
+            like = seen[(*alike, config.remote, config.secrets)] = _checked(config, slots)
+        checked.append(config.model_copy(update={"cwd": like.cwd}))
+    return checked
+
+
+def _checked(config: JobConfig, slots: Slots) -> JobConfig:
+    if config.remote is not None:
+        raise InvalidInput(
+            f"The job {config.name!r} is remote, and this version of metta-jobs runs jobs on this machine only: say "
+            "remote=false."
+        )
+    cwd = (config.cwd or Path.cwd()).expanduser().resolve()
+    if not cwd.is_dir():
+        raise InvalidInput(f"The job {config.name!r} is to run in {cwd}, which is no folder.")
+    path = config.env.get("PATH", os.environ.get("PATH"))
+    program = config.command[0]
+    candidate = str(cwd / program) if "/" in program and not Path(program).is_absolute() else program
+    if shutil.which(candidate, path=path) is None:
+        raise InvalidInput(
+            f"The command {program!r} of the job {config.name!r} was not found, or may not be executed. "
+            "Check its spelling and your PATH."
+        )
+    if missing := [name for name in config.secrets if name not in os.environ]:
+        raise InvalidInput(f"The job {config.name!r} wants the secret {missing[0]}, which is not in your environment.")
+    if reason := slots.never_fits(Need(config.gpus, config.cpus, config.memory_gb)):
+        raise InvalidInput(f"The job {config.name!r} can never start: {reason}.")
+    return config.model_copy(update={"cwd": cwd})
+
+
+def changed(config: JobConfig, arguments: Sequence[str], project: Path) -> JobConfig:
+    """Return the job with `key=value` arguments applied: to its own fields, or to its recipe's where it runs one.
+
+    Raises InvalidInput or UnknownName.
+    """
+    own: list[str] = []
+    recipe: list[str] = []
+    for argument in arguments:
+        key, _ = split_argument(argument)
+        field = key.split(".")[0]
+        if field in _FIXED:
+            raise InvalidInput(f"{field} of a job that is stored cannot be changed: submit another job.")
+        (own if field in JobConfig.model_fields or not _runs_recipe(config) else recipe).append(argument)
+    if recipe:
+        module, *stored = config.command[len(_RECIPE_COMMAND) :]
+        new = {split_argument(argument)[0]: argument for argument in recipe}
+        kept = [argument for argument in stored if split_argument(argument)[0] not in new]
+        build(module, [*kept, *new.values()], project)
+        config = config.model_copy(update={"command": (*_RECIPE_COMMAND, module, *kept, *new.values())})
+    result = override(config, own)
+    if result == config and not recipe:
+        return config
+    return check_jobs([result], project)[0]
+
+
+_FIXED = ("name", "depends_on", "kind", "remote", "secrets")
+
+
+def _runs_recipe(config: JobConfig) -> bool:
+    return config.command[: len(_RECIPE_COMMAND)] == _RECIPE_COMMAND and len(config.command) > len(_RECIPE_COMMAND)
