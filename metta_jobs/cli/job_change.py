@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
-from metta_jobs.cli.context import complete_group, manager, print_json
+from metta_jobs.cli.context import ask, complete_group, manager, print_json
 from metta_jobs.errors import InvalidInput
-from metta_jobs.job import Dependency, JobConfig
 from metta_jobs.paths import PROGRAM
 from metta_jobs.states import JobState
 from metta_jobs.views import JobView
+
+if TYPE_CHECKING:
+    from metta_jobs.job import JobConfig
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON with stable keys.")]
 Targets = Annotated[
@@ -23,6 +24,8 @@ Targets = Annotated[
 ]
 DEFAULT_GROUP = "default"
 LISTED = 20
+#: "timeout_s=60" is a change; "group/lr=1e-3" names a job.
+_CHANGE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*=")
 
 
 def register(app: typer.Typer) -> None:
@@ -32,7 +35,7 @@ def register(app: typer.Typer) -> None:
         "`metta job submit --group g --name eval --after train -- python evaluate.py`"
     )(submit)
     app.command(epilog="Example: `metta job kill 14`, `metta job kill my_group`")(kill)
-    app.command(epilog="Example: `metta job retry my_group --failed`")(retry)
+    app.command(epilog="Example: `metta job retry my_group --failed`, `metta job retry 14 timeout_s=7200`")(retry)
 
 
 def submit(
@@ -42,21 +45,42 @@ def submit(
     after: Annotated[
         list[str] | None,
         typer.Option(
-            help="A job to wait for: NAME, GROUP/NAME or ID; afterany:NAME or afternotok:NAME for other ends."
+            help="What to wait for: NAME, GROUP/NAME, ID, or GROUP/ for all of a group; afterany:… or afternotok:… for "
+            "other ends."
         ),
     ] = None,
-    gpus: Annotated[int, typer.Option(min=0, help="GPUs it gets.")] = 0,
+    gpus: Annotated[float, typer.Option(min=0, help="GPUs it gets; 0.5 shares one.")] = 0,
     cpus: Annotated[float, typer.Option(min=0, help="CPU slots it holds.")] = 1,
+    memory_gb: Annotated[float, typer.Option(min=0, help="Memory it holds, in GB.")] = 0,
+    priority: Annotated[int, typer.Option(help="Higher starts first.")] = 0,
     timeout: Annotated[float | None, typer.Option(help="Limit of its running time, in seconds.")] = None,
+    retries: Annotated[int, typer.Option(min=0, help="How often it is tried again when it fails.")] = 0,
     env: Annotated[list[str] | None, typer.Option(help="KEY=VALUE for its environment.")] = None,
+    secret: Annotated[list[str] | None, typer.Option(help="A variable of your environment to hand on unseen.")] = None,
     cwd: Annotated[Path | None, typer.Option(help="The folder it runs in; by default this one.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any other field: queue_timeout_s, retry.backoff_s, on_end, …"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Submit any command as a job."""
     with manager(create=True) as opened:
         chosen = name or opened.free_name(group, _stem(command[0]))
-        config = _config(chosen, command, after or [], gpus, cpus, timeout, env or [], cwd)
-        view = opened.submit([config], group=group)
+        values: dict[str, Any] = {
+            "name": chosen,
+            "command": tuple(command),
+            "gpus": gpus,
+            "cpus": cpus,
+            "memory_gb": memory_gb,
+            "priority": priority,
+            "timeout_s": timeout,
+            "retry": {"max_attempts": retries + 1} if retries else None,
+            "env": dict(_variable(text) for text in env or []),
+            "secrets": tuple(secret or []),
+            "cwd": cwd,
+        }
+        view = opened.submit([_config(values, after or [], settings or [])], group=group)
     job = next(job for job in view.jobs if job.name == chosen)
     if as_json:
         print_json(job.to_dict())
@@ -64,34 +88,21 @@ def submit(
     typer.echo(f"Job {job.id} ({job.group}/{job.name}) is submitted. `{PROGRAM} job logs {job.id} -f` follows it.")
 
 
-def _config(
-    name: str,
-    command: list[str],
-    after: list[str],
-    gpus: int,
-    cpus: float,
-    timeout: float | None,
-    env: list[str],
-    cwd: Path | None,
-) -> JobConfig:
-    variables = dict(_variable(text) for text in env)
+def _config(values: dict[str, Any], after: list[str], settings: list[str]) -> JobConfig:
+    from pydantic import ValidationError
+
+    from metta_jobs.job import Dependency, JobConfig
+    from metta_jobs.recipe.build import override
+
     try:
-        return JobConfig(
-            name=name,
-            command=tuple(command),
-            depends_on=tuple(Dependency.parse(text) for text in after),
-            gpus=gpus,
-            cpus=cpus,
-            timeout_s=timeout,
-            env=variables,
-            cwd=cwd,
-        )
+        config = JobConfig(**values, depends_on=tuple(Dependency.parse(text) for text in after))
     except ValidationError as error:
         first = error.errors()[0]
         message = first["msg"].removeprefix("Value error, ")
         raise InvalidInput(f"--{str(first['loc'][0]).removesuffix('_s')}: {message}.") from error
     except ValueError as error:
         raise InvalidInput(f"--after: {error}.") from error
+    return override(config, settings)
 
 
 def kill(
@@ -111,7 +122,7 @@ def kill(
             return
         if not (force or yes):
             _list(doomed)
-            _ask(f"End {_jobs(len(doomed))}?")
+            ask(f"End {_jobs(len(doomed))}?")
         if not as_json:
             typer.echo(f"Ending {_jobs(len(doomed))} …", err=True)
         asked = opened.kill([job.id for job in doomed], force=force)
@@ -130,13 +141,20 @@ def kill(
 
 
 def retry(
-    targets: Targets,
+    targets: Annotated[
+        list[str],
+        typer.Argument(metavar="GROUP|ID… [KEY=VALUE…]", help="Jobs, and changes.", autocompletion=complete_group),
+    ],
     failed: Annotated[bool, typer.Option("--failed", help="Pass over what succeeded or has not ended.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Give jobs that ended without success a new attempt. What was skipped because of them runs too."""
+    """Give jobs that ended without success a new attempt. What was skipped because of them runs too.
+
+    KEY=VALUE changes their configuration first: limits, slots, environment, or arguments of the recipe that they run.
+    """
+    changes = [target for target in targets if _CHANGE.match(target)]
     with manager() as opened:
-        again = opened.retry(targets, failed=failed)
+        again = opened.retry([target for target in targets if target not in changes], failed=failed, changes=changes)
         groups = {job.group for job in again}
         written = {g for g in groups for j in opened.group(g).jobs if j.kind == "notebook" and j.state.terminal}
     if as_json:
@@ -152,15 +170,6 @@ def retry(
         typer.echo(
             f"The notebook of {group} tells of the earlier attempts; `{PROGRAM} notebook {group}` writes it anew."
         )
-
-
-def _ask(question: str) -> None:
-    try:
-        agreed = typer.confirm(question, err=True)
-    except typer.Abort:
-        raise InvalidInput("Nothing was done: nobody answered. --yes does not ask.") from None
-    if not agreed:
-        raise InvalidInput("Nothing was done.")
 
 
 def _list(jobs: list[JobView]) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 import traceback
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,7 +14,9 @@ from metta_jobs.cli.context import console
 from metta_jobs.environment import wandb_mode
 from metta_jobs.errors import InvalidInput, MettaError
 from metta_jobs.paths import find_project
-from metta_jobs.tool import Tool
+
+if TYPE_CHECKING:
+    from metta_jobs.tool import Tool
 
 
 def complete_recipe(incomplete: str) -> list[str]:

@@ -15,8 +15,8 @@ from metta_jobs.display.errorlines import error_lines
 from metta_jobs.display.format import age, duration
 from metta_jobs.display.listing import Field, Listing
 from metta_jobs.display.marks import MARKS
-from metta_jobs.display.rows import KINDS, link_of, shown_target
 from metta_jobs.display.sanitize import clean_lines, one_line
+from metta_jobs.display.targets import KINDS, link_of, shown_target
 from metta_jobs.metrics.artifacts import Artifact
 from metta_jobs.states import FAILURES
 from metta_jobs.views import EventView, JobView
@@ -59,7 +59,8 @@ def _facts(job: JobView, artifacts: Sequence[Artifact], now: datetime) -> Iterat
         yield "exit code", Text(str(job.exit_code), MARKS[job.state].style)
     if job.kill_requested and not job.state.terminal:
         yield "kill", Text("asked for, its processes are still there", "magenta")
-    yield "attempt", Text(str(job.attempt) if job.attempt else "none yet")
+    allowed = f" of at most {job.max_attempts} by itself" if job.max_attempts > 1 else ""
+    yield "attempt", Text(f"{job.attempt}{allowed}" if job.attempt else f"none yet{allowed}")
     yield "submitted", _moment(job.created_at, now)
     if job.started_at:
         yield "started", _moment(job.started_at, now)
@@ -76,8 +77,13 @@ def _facts(job: JobView, artifacts: Sequence[Artifact], now: datetime) -> Iterat
             Text.assemble(f"{one_line(name)} ({parent.job_id})  ", (f"{mark.symbol} {mark.word}", mark.style)),
         )
     yield "executor", Text(one_line(job.executor))
-    yield "resources", Text(f"{job.gpus:g} GPUs, {job.cpus:g} CPUs")
+    memory = f", {job.memory_gb:g} GB of memory" if job.memory_gb else ""
+    yield "resources", Text(f"{job.gpus:g} GPUs, {job.cpus:g} CPUs{memory}")
+    if job.priority:
+        yield "priority", Text(str(job.priority))
     yield "time limit", Text(duration(job.timeout_s) if job.timeout_s is not None else "none")
+    if job.queue_timeout_s is not None:
+        yield "queue limit", Text(duration(job.queue_timeout_s))
     if job.metrics:
         yield "metrics", Text(", ".join(map(one_line, job.metrics)))
     if job.folder:
@@ -147,7 +153,7 @@ def _event(event: EventView) -> list[tuple[str, str]]:
             change = f"{MARKS[event.from_state].word} → {change}"
     return [
         (_stamp(event.at), "dim"),
-        (one_line(event.name), "bold"),
+        (one_line(event.name or "(the group)"), "bold"),
         (str(event.attempt or ""), ""),
         (one_line(event.kind), ""),
         (change, style),

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from urllib.parse import quote
 
 from rich.cells import cell_len
 from rich.style import Style
@@ -17,6 +15,7 @@ from metta_jobs.display.marks import MARKS
 from metta_jobs.display.pace import eta_s, fraction
 from metta_jobs.display.sanitize import one_line
 from metta_jobs.display.snapshot import Detail
+from metta_jobs.display.targets import KINDS, link_of, shown_target
 from metta_jobs.metrics.artifacts import Artifact
 from metta_jobs.states import JobState
 from metta_jobs.views import JobView
@@ -37,7 +36,6 @@ _SAYS_ONLY_THE_CODE = re.compile(r"exit(?:ed)?(?: with)?(?: code)? -?\d+\.?", re
 
 
 #: How each kind of artifact is called.
-KINDS = {"notebook": "notebook", "wandb": "W&B", "checkpoint": "checkpoint", "replay": "replay", "log": "log"}
 
 
 @dataclass(frozen=True)
@@ -117,20 +115,6 @@ def artifact_line(artifact: Artifact, columns: Columns) -> Text:
     line.append(shorten(target, max(0, room)), Style(link=link_of(artifact)))
     line.truncate(columns.width, overflow="ellipsis")
     return line
-
-
-def shown_target(artifact: Artifact) -> str:
-    """Return the target as people type it: a path below the current folder without the way to it."""
-    if artifact.is_url or not Path(artifact.target).is_relative_to(Path.cwd()):
-        return artifact.target
-    return str(Path(artifact.target).relative_to(Path.cwd()))
-
-
-def link_of(artifact: Artifact) -> str:
-    """Return where a click on the artifact leads."""
-    if artifact.is_url:
-        return quote(artifact.target, safe="/:?#[]@!$&'()*+,;=%~-._")
-    return Path(artifact.target).absolute().as_uri()
 
 
 def more(hidden: int, word: str, columns: Columns) -> Text:

@@ -43,6 +43,9 @@ def render_groups(groups: Sequence[GroupSummary], now: datetime) -> RenderableTy
     fields = [Field("group", gives_way="key"), Field("total", "right", short="all")]
     fields += [Field(word, "right", spare=_SPARE.get(word, 0), short=_SHORT.get(word, "")) for word in families]
     fields += [Field("age", "right", spare=3)]
+    paused = any(group.paused for group in groups)
+    if paused:
+        fields.append(Field(""))
     rows = []
     for group in groups:
         counts = [_count(getattr(group.counts, word), state) for word, state in families.items()]
@@ -52,6 +55,7 @@ def render_groups(groups: Sequence[GroupSummary], now: datetime) -> RenderableTy
                 (str(group.counts.total), ""),
                 *counts,
                 (age(group.created_at, now), "dim"),
+                *([("paused" if group.paused else "", "yellow")] if paused else []),
             ]
         )
     return Listing(fields, rows)

@@ -6,8 +6,8 @@ from rich.console import Console
 
 from metta_jobs.display.format import counted
 from metta_jobs.display.monitor import MonitorEnd, monitor
-from metta_jobs.display.rows import shown_target
 from metta_jobs.display.snapshot import MonitorState
+from metta_jobs.display.targets import shown_target
 from metta_jobs.manager import JobManager
 from metta_jobs.metrics.artifacts import find_artifacts
 from metta_jobs.paths import PROGRAM

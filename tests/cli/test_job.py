@@ -34,6 +34,7 @@ def test_submit_wait_list_show_logs_events(project: Path) -> None:
     assert listed["groups"][0] | {"created_at": ""} == {
         "group": "g",
         "created_at": "",
+        "paused": False,
         "total": 1,
         "running": 0,
         "pending": 0,
