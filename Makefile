@@ -1,4 +1,4 @@
-.PHONY: setup fmt check test bench picture
+.PHONY: setup fmt check test bench soak picture
 UV ?= uv
 
 setup:  ## everything that development needs, in .venv
@@ -18,7 +18,10 @@ test:  ## the whole test suite
 	$(UV) run pytest
 
 bench:  ## what people wait for, measured
-	$(UV) run python -m tests.bench
+	$(UV) run python -m benchmarks
+
+soak:  ## ten minutes of killing
+	$(UV) run python -m tests.proof.soak
 
 picture:  ## the pictures of the README, made by the program itself
 	$(UV) run python -m tests.picture
