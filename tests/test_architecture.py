@@ -14,7 +14,8 @@ import typer
 from metta_jobs.cli.app import app
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = sorted(p for folder in ("metta_jobs", "recipes", "tests") for p in (ROOT / folder).rglob("*.py"))
+FOLDERS = ("metta_jobs", "recipes", "tests", "benchmarks")
+SOURCES = sorted(p for folder in FOLDERS for p in (ROOT / folder).rglob("*.py"))
 
 
 def command_names() -> list[str]:
