@@ -38,13 +38,15 @@ class _Record:
 
 def tick(house: House) -> bool:
     """Do one round; return True when something changed, so that the next round should follow at once."""
-    if house.quiet is not None and house.quiet == house.store.version() and not start.is_due(house):
+    version = house.store.version()
+    if house.quiet is not None and house.quiet == version and not start.is_due(house):
         return False
     rows, seen = observe(house)
     record = act(house, rows, seen)
     house.in_line = any(isinstance(observation, Queued) and observation.behind for observation in seen.values())
     claimed, changed = write_down_and_claim(house, record)
-    house.quiet = None if rows or changed else house.planned
+    # What somebody wrote between the look and the plan has not been seen: then another round follows.
+    house.quiet = version if not rows and not changed and house.planned == version else None
     launch_all(house, claimed)
     return changed
 

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import pytest
 
 from metta_jobs.daemon.house import House
 from metta_jobs.daemon.tick import tick
+from metta_jobs.executors.base import Key, Observation
 from metta_jobs.job import JobConfig
 from metta_jobs.manager.reasons import reasons_of
 from metta_jobs.states import JobState
 from metta_jobs.store import read, transitions, wishes
+from metta_jobs.store.engine import Store
 from metta_jobs.testing import FakeExecutor, ManualClock, add, make_house, states, views
 
 
@@ -203,3 +208,29 @@ def test_a_job_kept_by_an_executor_that_is_not_here_waits(tmp_path: Path) -> Non
     house.executors = {}
     settle(house)
     assert states(house, a) == [JobState.RUNNING]
+
+
+def test_a_wish_that_comes_between_the_look_and_the_plan_is_not_overlooked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = make_house(tmp_path)
+    (a,) = add(house, job("a"))
+    settle(house)
+    fake(house).end((a, 1), 3)
+    somebody = Store(house.store.path)
+    observe = fake(house).observe
+
+    def and_then(keys: Sequence[Key]) -> Mapping[Key, Observation]:
+        seen = observe(keys)
+        if not keys:
+            monkeypatch.undo()
+            with somebody.write() as connection:
+                wishes.wish_retry(connection, house.clock.now(), [a])
+        return seen
+
+    monkeypatch.setattr(fake(house), "observe", and_then)
+    for _ in range(6):
+        tick(house)
+    assert states(house, a) == [JobState.RUNNING]
+    assert views(house, a)[0].attempt == 2
+    somebody.close()

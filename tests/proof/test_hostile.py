@@ -67,14 +67,15 @@ def test_a_full_disk_keeps_no_job_from_being_killed_and_loses_nothing(tmp_path: 
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(disk)], check=False).returncode:
         pytest.skip("a small disk cannot be mounted here: that takes root")
-    root, log = disk / "job_state", tmp_path / "witness"
+    root, log, full = disk / "job_state", tmp_path / "witness", tmp_path / "full"
     try:
         os.environ["METTA_CPUS"] = "4"
         with JobManager(root) as manager:
             (filler,) = manager.submit(
-                [JobConfig(name="fills", command=("sh", "-c", "cat /dev/zero; sleep 600"), grace_s=0.2)], group="g"
+                [JobConfig(name="fills", command=("sh", "-c", f"cat /dev/zero; >{full}; sleep 600"), grace_s=0.2)],
+                group="g",
             ).jobs
-            until(lambda: shutil.disk_usage(disk).free < 4096, "a full disk")
+            until(full.exists, "a full disk")
             manager.kill([filler.id])
             (ended,) = manager.wait([filler.id], timeout_s=60)
             assert ended.state is JobState.KILLED
