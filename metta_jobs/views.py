@@ -108,6 +108,7 @@ class Counts:
 
     total: int
     running: int
+    launching: int
     pending: int
     completed: int
     failed: int
@@ -116,10 +117,11 @@ class Counts:
 
     @classmethod
     def of(cls, states: Counter[JobState]) -> Counts:
-        """Count from a tally of states: launching counts as running; timed out and lost as failed."""
+        """Count from a tally of states: timed out and lost count as failed."""
         return cls(
             total=states.total(),
-            running=states[JobState.RUNNING] + states[JobState.LAUNCHING],
+            running=states[JobState.RUNNING],
+            launching=states[JobState.LAUNCHING],
             pending=states[JobState.PENDING],
             completed=states[JobState.SUCCEEDED],
             failed=sum(states[s] for s in FAILURES),
@@ -129,8 +131,8 @@ class Counts:
 
     @property
     def unfinished(self) -> int:
-        """Jobs that are running or pending."""
-        return self.running + self.pending
+        """Jobs that have not ended."""
+        return self.running + self.launching + self.pending
 
 
 @dataclass(frozen=True)

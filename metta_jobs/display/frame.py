@@ -89,6 +89,7 @@ def _counts(counts: Counts) -> list[tuple[int, str, JobState]]:
     rows = [
         (counts.failed, "failed", JobState.FAILED),
         (counts.running, "running", JobState.RUNNING),
+        (counts.launching, "launching", JobState.LAUNCHING),
         (counts.pending, "pending", JobState.PENDING),
         (counts.completed, "completed", JobState.SUCCEEDED),
         (counts.killed, "killed", JobState.KILLED),

@@ -64,7 +64,7 @@ def sections(snapshot: Snapshot, columns: Columns) -> list[Section]:
             urgency=(1.0, 1.0, 1.3, 2.5),
         ),
         Section(
-            title="Running",
+            title="Active",
             style="cyan",
             jobs=active(group),
             labels=rows.running_labels(columns),

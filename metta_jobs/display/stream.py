@@ -116,6 +116,7 @@ def _progress(job: JobView, done: float, detail: Detail) -> str:
 def _counts(counts: Counts) -> str:
     named = {
         "running": counts.running,
+        "launching": counts.launching,
         "pending": counts.pending,
         "completed": counts.completed,
         "failed": counts.failed,

@@ -15,17 +15,21 @@ from metta_jobs.display.sanitize import one_line
 from metta_jobs.states import JobState
 from metta_jobs.views import GroupSummary, GroupView, JobView
 
-# Counts of each family of states; the last two are shown only where there are any.
-_ALWAYS = {
+# Counts of each family of states, and those that are shown only where there are any.
+_FAMILIES = {
     "running": JobState.RUNNING,
+    "launching": JobState.LAUNCHING,
     "pending": JobState.PENDING,
     "completed": JobState.SUCCEEDED,
     "failed": JobState.FAILED,
+    "killed": JobState.KILLED,
+    "skipped": JobState.SKIPPED,
 }
-_SOMETIMES = {"killed": JobState.KILLED, "skipped": JobState.SKIPPED}
+_SOMETIMES = {"launching", "killed", "skipped"}
 # On a narrow screen, what needs nobody's attention goes first.
 _SHORT = {
     "running": "run",
+    "launching": "start",
     "pending": "pend",
     "completed": "done",
     "failed": "fail",
@@ -36,10 +40,14 @@ _SPARE = {"completed": 2, "killed": 1, "skipped": 1}
 
 
 def render_groups(groups: Sequence[GroupSummary], now: datetime) -> RenderableType:
-    """Return the table of groups: total, running, pending, completed, failed (killed, skipped where any), age."""
+    """Return the table of groups: total, running, pending, completed, failed (launching, killed, skipped where any), age."""
     if not groups:
         return Text("No groups.", style="dim")
-    families = _ALWAYS | {word: s for word, s in _SOMETIMES.items() if any(getattr(g.counts, word) for g in groups)}
+    families = {
+        word: state
+        for word, state in _FAMILIES.items()
+        if word not in _SOMETIMES or any(getattr(group.counts, word) for group in groups)
+    }
     fields = [Field("group", gives_way="key"), Field("total", "right", short="all")]
     fields += [Field(word, "right", spare=_SPARE.get(word, 0), short=_SHORT.get(word, "")) for word in families]
     fields += [Field("age", "right", spare=3)]

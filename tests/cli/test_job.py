@@ -37,6 +37,7 @@ def test_submit_wait_list_show_logs_events(project: Path) -> None:
         "paused": False,
         "total": 1,
         "running": 0,
+        "launching": 0,
         "pending": 0,
         "completed": 1,
         "failed": 0,

@@ -15,7 +15,7 @@ from metta_jobs.states import FAILURES, JobState
 
 TITLES = {
     "Failed": FAILURES,
-    "Running": {JobState.RUNNING, JobState.LAUNCHING},
+    "Active": {JobState.RUNNING, JobState.LAUNCHING},
     "Pending": {JobState.PENDING},
     "Completed": {JobState.SUCCEEDED},
     "Stopped": {JobState.KILLED, JobState.SKIPPED},
@@ -78,7 +78,11 @@ def test_every_job_is_shown_or_counted(snapshot, width, height):
     )
     lines = frame_lines(Snapshot(named, NOW, None, {}), width, height)
     counts = named.counts
-    present = [n for n in (counts.failed, counts.running, counts.pending, counts.completed, counts.killed) if n]
+    present = [
+        n
+        for n in (counts.failed, counts.running, counts.launching, counts.pending, counts.completed, counts.killed)
+        if n
+    ]
     header = [int(number) for number in re.findall(r"\d+", lines[1].split("%")[0])]
     assert header[: len(present)] == present
     shown_titles = [line.split()[0] for line in lines[2:] if line.split() and line.split()[0] in TITLES]

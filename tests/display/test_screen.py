@@ -166,4 +166,4 @@ def test_once_prints_one_frame_within_the_screen(watch):
     assert ENTER not in watching.seen
     lines = plain(watching.seen).splitlines()
     assert len(lines) <= 24
-    assert any("more running" in line for line in lines)
+    assert any("more active" in line for line in lines)
