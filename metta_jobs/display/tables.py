@@ -40,7 +40,7 @@ _SPARE = {"completed": 2, "killed": 1, "skipped": 1}
 
 
 def render_groups(groups: Sequence[GroupSummary], now: datetime) -> RenderableType:
-    """Return the table of groups: total, running, pending, completed, failed (launching, killed, skipped where any), age."""
+    """Return the table of groups: total, running, pending, completed, failed, age; others where there are any."""
     if not groups:
         return Text("No groups.", style="dim")
     families = {

@@ -21,14 +21,16 @@ from metta_jobs.store.queue import Need
 _RECIPE_COMMAND = (sys.executable, "-m", "metta_jobs", "run")
 
 
-def check_jobs(configs: Sequence[JobConfig], project: Path) -> list[JobConfig]:
+def check_jobs(configs: Sequence[JobConfig], project: Path, machine: Machine | None = None) -> list[JobConfig]:
     """Refuse what can never run on this machine, before it is stored; return the jobs with the folders they run in.
 
-    Raises InvalidInput.
+    `machine` is what a running daemon has found; without one, it is looked for here. Raises InvalidInput.
     """
-    settings = Settings.load(project)
-    gpus = find_gpus(settings) if any(config.gpus for config in configs) else ()
-    slots = Slots(Machine(usable_cpus(settings), memory_gb(settings), gpus))
+    if machine is None:
+        settings = Settings.load(project)
+        gpus = find_gpus(settings) if any(config.gpus for config in configs) else ()
+        machine = Machine(usable_cpus(settings), memory_gb(settings), gpus)
+    slots = Slots(machine)
     seen: dict[tuple[object, ...], JobConfig] = {}
     checked = []
     for config in configs:
@@ -65,7 +67,7 @@ def _checked(config: JobConfig, slots: Slots) -> JobConfig:
     return config.model_copy(update={"cwd": cwd})
 
 
-def changed(config: JobConfig, arguments: Sequence[str], project: Path) -> JobConfig:
+def changed(config: JobConfig, arguments: Sequence[str], project: Path, machine: Machine | None = None) -> JobConfig:
     """Return the job with `key=value` arguments applied: to its own fields, or to its recipe's where it runs one.
 
     Raises InvalidInput or UnknownName.
@@ -87,7 +89,7 @@ def changed(config: JobConfig, arguments: Sequence[str], project: Path) -> JobCo
     result = override(config, own)
     if result == config and not recipe:
         return config
-    return check_jobs([result], project)[0]
+    return check_jobs([result], project, machine)[0]
 
 
 _FIXED = ("name", "depends_on", "kind", "remote", "secrets")

@@ -18,8 +18,9 @@ from metta_jobs.manager.look import Reader, Target
 from metta_jobs.policy import GroupConfig
 from metta_jobs.recipe.build import override, split_argument
 from metta_jobs.states import JobState
-from metta_jobs.store import edit, read, wishes
+from metta_jobs.store import capacity, edit, read, wishes
 from metta_jobs.store import submit as store_submit
+from metta_jobs.store.capacity import Machine
 from metta_jobs.views import GroupView, JobView
 
 POLL_S = 0.1
@@ -61,7 +62,7 @@ class JobManager(Reader):
             check_name(group)
         except ValueError as error:
             raise InvalidInput(f"{error}.") from error
-        checked = check_jobs(configs, self.project_dir)
+        checked = check_jobs(configs, self.project_dir, self._machine())
         variables, secrets = split(os.environ, _secret_names(configs, options))
         environment = environment_id(variables, secrets, self._dir.salt())
         control.hand_over(self._dir, environment, secrets)
@@ -212,7 +213,15 @@ class JobManager(Reader):
             return {}
         with self._store.read() as connection:
             stored = {job_id: edit.config_of(connection, job_id) for job_id in ids}
-        return {job_id: changed(config, changes, self.project_dir) for job_id, config in stored.items()}
+        machine = self._machine()
+        return {job_id: changed(config, changes, self.project_dir, machine) for job_id, config in stored.items()}
+
+    def _machine(self) -> Machine | None:
+        """What the running daemon gives out, whatever this shell says of it; None when none runs."""
+        if self.daemon() is None:
+            return None
+        with self._store.read() as connection:
+            return capacity.load(connection)
 
     def _known(self, targets: Sequence[Target]) -> list[int]:
         return [job.id for job in self.jobs(targets)]
