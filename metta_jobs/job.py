@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -134,13 +133,6 @@ class JobConfig(Model):
         if gpus > 1 and gpus != int(gpus):
             raise ValueError(f"{gpus:g} GPUs cannot be given: use a whole number, or a fraction below 1 of one GPU")
         return gpus
-
-    @field_validator("gpus", "cpus", "memory_gb")
-    @classmethod
-    def _finite(cls, value: float) -> float:
-        if not math.isfinite(value):
-            raise ValueError(f"{value} is no amount")
-        return value
 
     @field_validator("secrets")
     @classmethod

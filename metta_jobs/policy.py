@@ -15,9 +15,9 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class Model(BaseModel):
-    """Immutable, and deaf to fields that do not exist."""
+    """Immutable, and deaf to fields that do not exist and to infinite numbers, which JSON cannot store."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class RetryPolicy(Model):
@@ -44,7 +44,7 @@ class RetryPolicy(Model):
         try:
             return min(float(self.backoff_s * self.factor ** (attempts - 1)), LONGEST_PAUSE_S)
         except OverflowError:
-            return LONGEST_PAUSE_S
+            return LONGEST_PAUSE_S if self.backoff_s else 0.0
 
 
 class Hook(Model):

@@ -96,12 +96,14 @@ def _held_back(
         return Waits("group paused")
     if pause > 0:
         return Waits(f"tried again in {math.ceil(pause)} s", pause)
-    if job.queue_timeout_s is not None and waited > job.queue_timeout_s:
+    if job.queue_timeout_s is not None and waited >= job.queue_timeout_s:
         return GivesUp(f"no slots in {job.queue_timeout_s:g} s (queue_timeout_s)")
+    gives_up_in = None if job.queue_timeout_s is None else job.queue_timeout_s - waited
     if reason := slots.never_fits(job.need):
-        return Waits(f"can never start here: {reason}")
-    if group is not None and group.max_parallel is not None and slots.in_groups[job.group_id] >= group.max_parallel:
-        return Waits(f"the group's limit is reached ({slots.in_groups[job.group_id]} of {group.max_parallel} running)")
+        return Waits(f"can never start here: {reason}", gives_up_in)
+    running = slots.in_groups[job.group_id]
+    if group is not None and group.max_parallel is not None and running >= group.max_parallel:
+        return Waits(f"the group's limit is reached ({running} of {group.max_parallel} running)", gives_up_in)
     return None
 
 

@@ -25,6 +25,9 @@ class Slots:
         self._memory = 0.0
         self._refused: dict[Need, str] = {}  # thousands of jobs of one size get the same answer
         self.kept: dict[str, str] = {}
+        self._aside: dict[str, float] = {}  # shares of free GPUs that are kept, too
+        self._memory_aside = 0.0
+        self._kept_for = ""
         for holding in holdings:
             self.take(holding)
 
@@ -57,27 +60,36 @@ class Slots:
             return f"no free place ({running} of {machine.max_parallel} parallel jobs running: {self._holders()})"
         if need.cpus and self._cpus + need.cpus > machine.cpus + _TINY:
             return f"no free CPU slot ({self._cpus:g} of {machine.cpus:g} in use by {self._holders()})"
-        if need.memory_gb and self._memory + need.memory_gb > machine.memory_gb + _TINY:
-            left = machine.memory_gb - self._memory
-            return f"not enough memory (wants {need.memory_gb:g} GB, {left:g} of {machine.memory_gb:g} GB free)"
+        left = machine.memory_gb - self._memory - self._memory_aside
+        if need.memory_gb and need.memory_gb > left + _TINY:
+            kept = f"; {self._memory_aside:g} GB are {self._kept_for}" if self._memory_aside else ""
+            return f"not enough memory (wants {need.memory_gb:g} GB, {left:g} of {machine.memory_gb:g} GB free{kept})"
         if need.gpus and not self.choose(need.gpus):
             return self._no_gpu(need.gpus)
         return self._kept_from(need)
 
     def keep_for(self, job_id: int, need: Need, why: str) -> None:
-        """Leave to this job what it lacks now, whatever comes after it."""
+        """Leave to this job what it lacks now, whatever comes after it.
+
+        What of its needs is free is kept, too, or others would take it while the rest comes free, for ever: GPUs at
+        once; memory as soon as it lacks no GPU. CPU slots need not be: hardly anything starts without one.
+        """
         if self.kept:
             return
         machine = self.machine
+        gpus = self.choose(need.gpus) if need.gpus else ()
         lacking = {
             "place": machine.max_parallel is not None and len(self.lanes) >= machine.max_parallel,
             "CPU slot": need.cpus and self._cpus + need.cpus > machine.cpus + _TINY,
             "memory": need.memory_gb and self._memory + need.memory_gb > machine.memory_gb + _TINY,
-            "GPU": need.gpus and not self.choose(need.gpus),
+            "GPU": need.gpus and not gpus,
         }
-        said = f"is kept for job {job_id}, which {why}"
         self._refused = {}
-        self.kept = {what: f"the next free {what} {said}" for what, lacks in lacking.items() if lacks}
+        self._kept_for = f"kept for job {job_id}, which {why}"
+        self.kept = {what: f"the next free {what} is {self._kept_for}" for what, lacks in lacking.items() if lacks}
+        self._aside = dict.fromkeys(gpus, min(need.gpus, 1))
+        if not lacking["GPU"] and not lacking["memory"]:
+            self._memory_aside = need.memory_gb
 
     def _kept_from(self, need: Need) -> str | None:
         wants = {"place": True, "CPU slot": need.cpus, "memory": need.memory_gb, "GPU": need.gpus}
@@ -89,7 +101,9 @@ class Slots:
         A fraction goes where it still fits and least is left, so that whole GPUs stay free for who wants whole ones.
         """
         free = {
-            gpu: 1 - sum(self._gpus.get(gpu, {}).values()) for gpu in self.machine.gpus if gpu not in self.machine.busy
+            gpu: 1 - sum(self._gpus.get(gpu, {}).values()) - self._aside.get(gpu, 0)
+            for gpu in self.machine.gpus
+            if gpu not in self.machine.busy
         }
         if gpus >= 1:
             whole = [gpu for gpu, left in free.items() if left >= 1 - _TINY]
@@ -103,6 +117,7 @@ class Slots:
         used = sum(1 for gpu in self.machine.gpus if self._gpus.get(gpu))
         parts = [f"{used} of {total} in use by {_some(users)}"] if users else []
         parts += [f"{gpu}: {why}" for gpu, why in self.machine.busy.items() if gpu in self.machine.gpus]
+        parts += [f"{gpu}: {self._kept_for}" for gpu in self._aside]
         if gpus > 1:
             return f"not enough free GPUs (wants {gpus:g}; {'; '.join(parts)})"
         share = f" with {gpus:g} of it free" if gpus < 1 else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sqlite3
 from collections.abc import Sequence
@@ -31,12 +32,13 @@ def edit_job(
 ) -> bool:
     """Give a job that is pending or has ended another configuration; False when it runs (or is about to).
 
-    What it depends on is not changed by this.
+    What it depends on is not changed by this, nor its place in the queue, unless its priority is another one.
     """
     guard = "state = 'pending'" if pending_only else "(state = 'pending' OR finished_at IS NOT NULL)"
     changed = connection.execute(
         "UPDATE jobs SET config = ?1, gpus = ?2, cpus = ?3, memory_gb = ?4, queue_timeout_s = ?5, "
-        "rank = ?6 + (SELECT priority FROM groups WHERE id = group_id) "
+        "rank = CASE WHEN coalesce(json_extract(config, '$.priority'), 0) = ?6 THEN rank "
+        "ELSE ?6 + (SELECT priority FROM groups WHERE id = group_id) END "
         f"WHERE id = ?7 AND {guard}",
         (config.model_dump_json(), config.gpus, config.cpus, config.memory_gb, config.queue_timeout_s)
         + (config.priority, job_id),
@@ -51,9 +53,15 @@ def place_jobs(
 ) -> list[int]:
     """Put pending jobs into the queue just before another pending one, or first of all; return those moved.
 
-    They take the other's rank, so that no priority undoes it.
+    They keep their order, and take the other's rank, so that no priority undoes it.
     """
     ids = to_json(list(job_ids))
+    rows = connection.execute(
+        "SELECT id FROM jobs WHERE state = 'pending' AND id IN (SELECT value FROM json_each(?)) "
+        "ORDER BY rank DESC, place, id",
+        (ids,),
+    )
+    moved = [row["id"] for row in rows]
     if before is None:
         target = connection.execute(
             "SELECT rank, place, id FROM jobs WHERE state = 'pending' AND id NOT IN (SELECT value FROM json_each(?)) "
@@ -62,24 +70,36 @@ def place_jobs(
         ).fetchone()
     else:
         target = connection.execute("SELECT rank, place, id FROM jobs WHERE id = ?", (before,)).fetchone()
-    if target is None:
+    if target is None or not moved:
         return []
+    places = _places_before(connection, target, ids, len(moved))
+    connection.executemany(
+        "UPDATE jobs SET rank = ?, place = ? WHERE id = ?",
+        [(target["rank"], place, job_id) for place, job_id in zip(places, moved, strict=True)],
+    )
+    record(connection, now, moved, "edit", reason="moved first" if before is None else f"moved before {before}")
+    return moved
+
+
+def _places_before(connection: sqlite3.Connection, target: sqlite3.Row, ids: str, count: int) -> list[float]:
+    """So many different places between a job and the pending one before it; those to be moved do not count."""
     previous = connection.execute(
         "SELECT place FROM jobs WHERE state = 'pending' AND rank = ? AND (place, id) < (?, ?) "
         "AND id NOT IN (SELECT value FROM json_each(?)) ORDER BY place DESC, id DESC LIMIT 1",
-        (target["rank"], target["place"], target["id"], ids),
+        (*target, ids),
     ).fetchone()
-    low = target["place"] - 1 if previous is None else previous["place"]
-    step = (target["place"] - low) / (len(job_ids) + 1)
-    moved = []
-    for position, job_id in enumerate(job_ids, 1):
-        if connection.execute(
-            "UPDATE jobs SET rank = ?, place = ? WHERE id = ? AND state = 'pending'",
-            (target["rank"], low + position * step, job_id),
-        ).rowcount:
-            moved.append(job_id)
-    record(connection, now, moved, "edit", reason="moved first" if before is None else f"moved before {before}")
-    return moved
+    high = target["place"]
+    low = high - 1 if previous is None else previous["place"]
+    places = [low + position * (high - low) / (count + 1) for position in range(1, count + 1)]
+    if all(one < other for one, other in itertools.pairwise([low, *places, high])):
+        return places
+    connection.execute(  # no number is left between the two: all that comes before makes room, in its order
+        "UPDATE jobs SET place = ?2 - n.back FROM "
+        "(SELECT id, row_number() OVER (ORDER BY place DESC, id DESC) AS back FROM jobs "
+        "WHERE rank = ?1 AND (place, id) < (?2, ?3)) AS n WHERE n.id = jobs.id",
+        tuple(target),
+    )
+    return _places_before(connection, target, ids, count)
 
 
 def set_group(connection: sqlite3.Connection, now: datetime, group_id: int, config: GroupConfig) -> None:
@@ -102,11 +122,12 @@ def set_columns(connection: sqlite3.Connection, now: datetime, group_id: int, va
     """Set these columns of a group, also to None; the ranks of its pending jobs follow."""
     if not values:
         return
+    (priority,) = connection.execute("SELECT priority FROM groups WHERE id = ?", (group_id,)).fetchone()
     connection.execute(
         f"UPDATE groups SET {', '.join(f'{name} = :{name}' for name in values)} WHERE id = :id",
         {**values, "id": group_id},
     )
-    if "priority" in values:
+    if values.get("priority", priority) != priority:
         connection.execute(
             "UPDATE jobs SET rank = coalesce(json_extract(config, '$.priority'), 0) + ? WHERE group_id = ?",
             (values["priority"], group_id),

@@ -291,7 +291,7 @@ def retry(connection: sqlite3.Connection, now: datetime, job_ids: Sequence[int])
         (to_json(sorted(all_of_them)),),
     )
     # Whoever waits already for one of them, or is pending again itself, has something else to wait for now.
-    release.block(connection, now, all_of_them | set(release.children(connection, done, JobState.PENDING)))
+    release.block(connection, now, all_of_them | set(release.children(connection, [*all_of_them], JobState.PENDING)))
     skip(connection, now, release.doomed_among(connection, all_of_them))
     return done
 
