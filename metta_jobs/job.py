@@ -100,9 +100,9 @@ class JobConfig(Model):
     below 1 of one GPU. `priority`: higher starts first, then older. `depends_on` says what must end before.
 
     `timeout_s` limits its running time (none by default; time in the queue and while the machine sleeps does not
-    count), `queue_timeout_s` the time that it waits for slots once nothing else holds it back. `grace_s` is the pause
-    between TERM and KILL when it must end. `retry` says when it is tried again, `on_end` whom to tell of its end.
-    `max_log_mb` keeps that much of its output (MB): the head and the tail.
+    count), `queue_timeout_s` the time that it waits for slots, or for its group's limit, once nothing else holds it
+    back. `grace_s` is the pause between TERM and KILL when it must end. `retry` says when it is tried again, `on_end`
+    whom to tell of its end. `max_log_mb` keeps that much of its output (MB): the head and the tail.
 
     `remote` sends it to SkyPilot. `metrics` are keys that the monitor and the notebook follow.
     """

@@ -97,7 +97,7 @@ def _held_back(
     if pause > 0:
         return Waits(f"tried again in {math.ceil(pause)} s", pause)
     if job.queue_timeout_s is not None and waited >= job.queue_timeout_s:
-        return GivesUp(f"no slots in {job.queue_timeout_s:g} s (queue_timeout_s)")
+        return GivesUp(f"not started in {job.queue_timeout_s:g} s (queue_timeout_s)")
     gives_up_in = None if job.queue_timeout_s is None else job.queue_timeout_s - waited
     if reason := slots.never_fits(job.need):
         return Waits(f"can never start here: {reason}", gives_up_in)

@@ -118,7 +118,7 @@ def test_a_paused_group_starts_nothing_and_gives_nothing_up() -> None:
         (ready(1), 2.1, Waits("tried again in 3 s", 2.1)),
         (ready(1), -1, Claim()),
         (ready(1, Need(3)), 0, Waits("can never start here: it asks for 3 GPUs and this machine has 1")),
-        (ready(1, timeout=60), 0, GivesUp("no slots in 60 s (queue_timeout_s)")),
+        (ready(1, timeout=60), 0, GivesUp("not started in 60 s (queue_timeout_s)")),
         (ready(1, timeout=61), 0, Claim()),
         (ready(1, timeout=60), 5, Waits("tried again in 5 s", 5)),
     ],
@@ -154,7 +154,7 @@ def test_a_job_gives_up_waiting_on_time_though_nothing_else_happens(tmp_path: Pa
     house.clock.advance(1)
     tick(house)
     (view,) = views(house, b)
-    assert (view.state, view.reason) == (JobState.TIMED_OUT, "no slots in 60 s (queue_timeout_s)")
+    assert (view.state, view.reason) == (JobState.TIMED_OUT, "not started in 60 s (queue_timeout_s)")
 
 
 # ------------------------------------------------------------------------------------------------- reservation
