@@ -13,6 +13,9 @@ from metta_jobs.policy import GroupConfig
 from metta_jobs.store.transitions import record
 from metta_jobs.store.words import to_json, to_text
 
+#: Places that are closer than this soon have no number left between them.
+_CLOSE = 1e-9
+
 
 def config_of(connection: sqlite3.Connection, job_id: int) -> JobConfig:
     """The stored configuration of a job."""
@@ -31,12 +34,13 @@ def edit_job(
 ) -> bool:
     """Give a job that is pending or has ended another configuration; False when it runs (or is about to).
 
-    What it depends on is not changed by this.
+    What it depends on is not changed by this, nor, while its priority is the same, its place in the queue.
     """
     guard = "state = 'pending'" if pending_only else "(state = 'pending' OR finished_at IS NOT NULL)"
     changed = connection.execute(
         "UPDATE jobs SET config = ?1, gpus = ?2, cpus = ?3, memory_gb = ?4, queue_timeout_s = ?5, "
-        "rank = ?6 + (SELECT priority FROM groups WHERE id = group_id) "
+        "rank = CASE WHEN coalesce(json_extract(config, '$.priority'), 0) = ?6 THEN rank "
+        "ELSE ?6 + (SELECT priority FROM groups WHERE id = group_id) END "
         f"WHERE id = ?7 AND {guard}",
         (config.model_dump_json(), config.gpus, config.cpus, config.memory_gb, config.queue_timeout_s)
         + (config.priority, job_id),
@@ -71,6 +75,9 @@ def place_jobs(
     ).fetchone()
     low = target["place"] - 1 if previous is None else previous["place"]
     step = (target["place"] - low) / (len(job_ids) + 1)
+    if step < _CLOSE:
+        _spread(connection)
+        return place_jobs(connection, now, job_ids, before=before)
     moved = []
     for position, job_id in enumerate(job_ids, 1):
         if connection.execute(
@@ -80,6 +87,12 @@ def place_jobs(
             moved.append(job_id)
     record(connection, now, moved, "edit", reason="moved first" if before is None else f"moved before {before}")
     return moved
+
+
+def _spread(connection: sqlite3.Connection) -> None:
+    """Set the places of pending jobs whole numbers apart again, in the order that they have."""
+    ids = [row["id"] for row in connection.execute("SELECT id FROM jobs WHERE state = 'pending' ORDER BY place, id")]
+    connection.executemany("UPDATE jobs SET place = ? WHERE id = ?", zip(sorted(ids), ids, strict=True))
 
 
 def set_group(connection: sqlite3.Connection, now: datetime, group_id: int, config: GroupConfig) -> None:
