@@ -60,8 +60,8 @@ def place_jobs(
     ids = to_json(list(job_ids))
     if before is None:
         target = connection.execute(
-            "SELECT rank, place, id FROM jobs WHERE state = 'pending' AND id NOT IN (SELECT value FROM json_each(?)) "
-            "ORDER BY rank DESC, place, id LIMIT 1",
+            "SELECT rank, place, id FROM jobs WHERE state = 'pending' "  # the first of the others; of these, if none is
+            "ORDER BY id IN (SELECT value FROM json_each(?)), rank DESC, place, id LIMIT 1",
             (ids,),
         ).fetchone()
     else:
