@@ -29,6 +29,8 @@ def guarded(act: Callable[[], object], *, debug: bool) -> None:
         # Whoever read our output has had enough of it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+    except KeyboardInterrupt:
+        code = 130  # as the command-line library has it
     except Exception as error:  # noqa: BLE001  (the last resort: a sentence instead of a traceback)
         if (said := _refused_value(error)) is not None:
             code = _complain(error, said, 2, debug)

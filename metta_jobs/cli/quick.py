@@ -45,7 +45,7 @@ def quick(arguments: Sequence[str]) -> Callable[[], None] | None:
         from metta_jobs.cli import looking
         from metta_jobs.cli.context import STATE
 
-        STATE.state_dir = Path(state_dir) if state_dir else None
+        STATE.state_dir = Path(state_dir) if state_dir is not None else None
         if command == "list":
             looking.list_jobs(names[0] if names else None, values.get("--state"), "--all" in flags, "--json" in flags)
         else:

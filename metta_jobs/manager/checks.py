@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -85,11 +86,13 @@ def changed(config: JobConfig, arguments: Sequence[str], project: Path, machine:
         new = {split_argument(argument)[0]: argument for argument in recipe}
         kept = [argument for argument in stored if split_argument(argument)[0] not in new]
         build(module, [*kept, *new.values()], project)
-        config = config.model_copy(update={"command": (*_RECIPE_COMMAND, module, *kept, *new.values())})
+        own.append(f"command={json.dumps([*_RECIPE_COMMAND, module, *kept, *new.values()])}")  # checked like any other
     result = override(config, own)
     if result == config and not recipe:
         return config
-    return check_jobs([result], project, machine)[0]
+    # Its secrets are the submitter's, and need not be in the environment of who changes it.
+    checked = check_jobs([result.model_copy(update={"secrets": ()})], project, machine)[0]
+    return checked.model_copy(update={"secrets": config.secrets})
 
 
 _FIXED = ("name", "depends_on", "kind", "remote", "secrets")

@@ -148,6 +148,8 @@ class JobManager(Reader):
         """
         job = self.job(job_id)
         if job.state is JobState.PENDING:
+            if not changes:
+                return job
             config = self._changed([job.id], changes)[job.id]
             said = " ".join(changes)
             if self._write(lambda c: edit.edit_job(c, self._clock.now(), job.id, config, said, pending_only=True)):
@@ -169,7 +171,7 @@ class JobManager(Reader):
         """
         view = self.group(name)
         config = override(GroupConfig(), changes)
-        values = {key: getattr(config, key) for key in {split_argument(text)[0].split(".")[0] for text in changes}}
+        values = {key: getattr(config, key) for key in (split_argument(text)[0].split(".")[0] for text in changes)}
         with self._store.write() as connection:
             group_id = read.group_id(connection, view.name)
             assert group_id is not None
@@ -180,9 +182,12 @@ class JobManager(Reader):
     def move(self, targets: Sequence[Target], *, before: int | None = None) -> list[JobView]:
         """Put pending jobs into the queue just before another pending job, or first of all; return those moved.
 
-        They keep their order and get that job's priority. Raises InvalidInput when none of them is pending.
+        They come in the order given, those of a group by id, and get that job's priority. Raises InvalidInput when none
+        of them is pending.
         """
-        ids = [job.id for job in self.jobs(targets) if job.state is JobState.PENDING and job.id != before]
+        movable = {job.id for job in self.jobs(targets) if job.state is JobState.PENDING and job.id != before}
+        given = dict.fromkeys(job_id for target in targets for job_id in self.ids([target]))
+        ids = [job_id for job_id in given if job_id in movable]
         if before is not None and self.job(before).state is not JobState.PENDING:
             raise InvalidInput(f"Job {before} is not pending, so it has no place in the queue.")
         if not ids:

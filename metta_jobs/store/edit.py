@@ -53,19 +53,19 @@ def place_jobs(
 ) -> list[int]:
     """Put pending jobs into the queue just before another pending one, or first of all; return those moved.
 
-    They keep their order, and take the other's rank, so that no priority undoes it.
+    They stand there in the order given, with the other's rank, so that no priority undoes it.
     """
     ids = to_json(list(job_ids))
     rows = connection.execute(
-        "SELECT id FROM jobs WHERE state = 'pending' AND id IN (SELECT value FROM json_each(?)) "
-        "ORDER BY rank DESC, place, id",
+        "SELECT e.value FROM json_each(?) AS e JOIN jobs AS j ON j.id = e.value WHERE j.state = 'pending' "
+        "ORDER BY e.key",
         (ids,),
     )
-    moved = [row["id"] for row in rows]
+    moved = [row["value"] for row in rows]
     if before is None:
         target = connection.execute(
-            "SELECT rank, place, id FROM jobs WHERE state = 'pending' AND id NOT IN (SELECT value FROM json_each(?)) "
-            "ORDER BY rank DESC, place, id LIMIT 1",
+            "SELECT rank, place, id FROM jobs WHERE state = 'pending' "  # the first of the others; of these, if none is
+            "ORDER BY id IN (SELECT value FROM json_each(?)), rank DESC, place, id LIMIT 1",
             (ids,),
         ).fetchone()
     else:

@@ -162,7 +162,7 @@ def test_an_edited_priority_changes_the_place_in_the_queue_beside_the_group_s(ho
         ([0, 5, 9], [1], 2, [3, 1, 2]),
         ([9, 5, 0], [1], 3, [2, 1, 3]),
         ([9, 5, 5], [2, 3], 1, [2, 3, 1]),
-        ([0, 0, 9], [1, 3], 2, [3, 1, 2]),  # those that are moved keep their order in the queue
+        ([0, 0, 9], [1, 3], 2, [1, 3, 2]),  # those that are moved stand in the order given
     ],
 )
 def test_jobs_are_moved_to_the_front_or_before_another(
@@ -193,10 +193,10 @@ def test_only_pending_jobs_are_moved(house: House, state: JobState) -> None:
     assert move(house, b) == []
 
 
-def test_with_nothing_else_pending_there_is_no_front_to_move_to(house: House) -> None:
+def test_with_nothing_else_pending_those_moved_are_ordered_among_themselves(house: House) -> None:
     a, b = jobs(house, 0, 0)
-    assert move(house, a, b) == []
-    assert order(house) == [a, b]
+    assert move(house, b, a) == [b, a]
+    assert order(house) == [b, a]
 
 
 def test_any_number_of_jobs_can_be_moved_one_by_one_before_the_same_one(house: House) -> None:
