@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+# How the tests are started changes nothing of what they see: neither `uv run`, which our advice names, nor a shell
+# that runs them in the background, where Ctrl-C is ignored.
+os.environ.pop("UV_RUN_RECURSION_DEPTH", None)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from metta_jobs.executors import processes
 from metta_jobs.manager import JobManager

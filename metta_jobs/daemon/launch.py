@@ -9,7 +9,7 @@ from metta_jobs.daemon.house import House, Launches
 from metta_jobs.environment import TOKEN_VARIABLE, wandb_mode
 from metta_jobs.executors.base import LaunchRefused, LaunchSpec
 from metta_jobs.executors.devices import visible
-from metta_jobs.paths import STATE_DIR_VARIABLE, StateDir
+from metta_jobs.paths import PROGRAM, STATE_DIR_VARIABLE, StateDir
 from metta_jobs.store import queue, transitions
 from metta_jobs.store.queue import LiveAttempt
 
@@ -26,6 +26,13 @@ def launch(house: House, attempt: LiveAttempt) -> str | None:
     # Who submits sends the secrets first and commits then: what belongs to a stored job has been sent.
     house.secrets.submitted |= house.hear()
     secrets = house.secrets.of(attempt.environment, attempt.secrets)
+    if wanted := [name for name in attempt.named_secrets if name not in secrets]:
+        # Started without it, it would fail hours later, or succeed without having done what it should.
+        launches.next_at = house.clock.monotonic() + REFUSED_PAUSE_S
+        return (
+            f"needs the secret {wanted[0]}, which this daemon was not told: in a shell that has it, "
+            f"`{PROGRAM} daemon stop` and `{PROGRAM} daemon start`"
+        )
     if attempt.environment not in house.variables:
         if len(house.variables) >= ENVIRONMENTS:
             house.variables.clear()

@@ -59,7 +59,7 @@ class Slots:
         if machine.max_parallel is not None and running >= machine.max_parallel:
             return f"no free place ({running} of {machine.max_parallel} parallel jobs running: {self._holders()})"
         if need.cpus and self._cpus + need.cpus > machine.cpus + _TINY:
-            return f"no free CPU slot ({self._cpus:g} of {machine.cpus:g} in use by {self._holders()})"
+            return f"no free CPU slot ({self._cpus:g} of {machine.cpus:g} in use by {self._holders(of_cpus=True)})"
         left = machine.memory_gb - self._memory - self._memory_aside
         if need.memory_gb and need.memory_gb > left + _TINY:
             kept = f"; {self._memory_aside:g} GB are {self._kept_for}" if self._memory_aside else ""
@@ -123,8 +123,8 @@ class Slots:
         share = f" with {gpus:g} of it free" if gpus < 1 else ""
         return f"no free GPU{share} ({'; '.join(parts)})"
 
-    def _holders(self) -> str:
-        return _some(sorted(holding.job_id for holding in self.lanes.values()))
+    def _holders(self, *, of_cpus: bool = False) -> str:
+        return _some(sorted(holding.job_id for holding in self.lanes.values() if holding.cpus or not of_cpus))
 
     def never_fits(self, need: Need) -> str | None:
         """Why a job of this size can never start on this machine; None when it can."""

@@ -98,7 +98,7 @@ def act(house: House, rows: Sequence[LiveRow], seen: Mapping[Key, Observation]) 
             case decide.Finish(void=True) if not _never(house, attempt):
                 note = "starting"  # it has started after all: the next round sees it
             case decide.Finish():
-                record.ends.append(_end(row, decision))
+                record.ends.append(_end(row, decision, seen[row.key]))
                 _note_pace(house, attempt, seen[row.key])
                 if decision.state is not JobState.SUCCEEDED:
                     log.info("job %d.%d ended: %s", *row.key, decision.reason or decision.state.value)
@@ -178,9 +178,10 @@ def _facts(
     )
 
 
-def _end(row: LiveRow, decision: decide.Finish) -> transitions.End:
+def _end(row: LiveRow, decision: decide.Finish, seen: Observation) -> transitions.End:
+    left = seen.left if isinstance(seen, Exited) and seen.stopped is None else 0
     return transitions.End(
-        *row.key, decision.state, decision.exit_code, decision.reason, decision.running_s, decision.again_s
+        *row.key, decision.state, decision.exit_code, decision.reason, decision.running_s, decision.again_s, left
     )
 
 

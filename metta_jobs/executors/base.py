@@ -38,12 +38,14 @@ class Alive:
 
 @dataclass(frozen=True)
 class Exited:
-    """Its outcome record was read: evidence. `stopped` names the cause when it ended because we asked it to."""
+    """Its outcome record was read: evidence. `stopped` names the cause when it ended because we asked it to; `left` is
+    how many processes its command had left running, which were ended then."""
 
     exit_code: int
     running_s: float | None
     stopped: Cause | None = None
     error: str | None = None
+    left: int = 0
 
 
 @dataclass(frozen=True)

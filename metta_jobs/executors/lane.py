@@ -267,6 +267,7 @@ def _ended(line: dict[str, Any]) -> dict[str, Any]:
         "ran": float(line["ran"]),
         "error": None if error is None else str(error),
         "stopped": None if stopped is None else Cause(stopped).value,
+        "leftovers": int(line.get("leftovers", 0)),
     }
 
 

@@ -298,4 +298,4 @@ def _exited(ended: Mapping[str, Any]) -> Exited:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
         code, error = 128 - code, f"ended by {name}"
     stopped = ended.get("stopped")
-    return Exited(code, float(ended["ran"]), Cause(stopped) if stopped else None, error)
+    return Exited(code, float(ended["ran"]), Cause(stopped) if stopped else None, error, ended["leftovers"])

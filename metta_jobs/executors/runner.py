@@ -263,7 +263,7 @@ class Runner:
         overdue = time.monotonic() > now.leftovers_until or (now.stopping is not None and bool(now.stopping["forced"]))
         first = not now.ended.get("leftovers") if now.ended else False
         if now.ended is not None:
-            now.ended["leftovers"] = True
+            now.ended.setdefault("leftovers", len(found))
         if first or overdue:
             processes.send(found, signal.SIGKILL if overdue else signal.SIGTERM)
         return True

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from metta_jobs.errors import InvalidInput
 from metta_jobs.job import JobConfig
 from metta_jobs.policy import GroupConfig
-from metta_jobs.store.transitions import record
+from metta_jobs.store.transitions import failures_of, record
 from metta_jobs.store.words import to_json, to_text
 
 
@@ -119,10 +120,18 @@ def columns(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def set_columns(connection: sqlite3.Connection, now: datetime, group_id: int, values: dict[str, Any]) -> None:
-    """Set these columns of a group, also to None; the ranks of its pending jobs follow."""
+    """Set these columns of a group, also to None; the ranks of its pending jobs follow.
+
+    Raises InvalidInput for a max_failures that is reached already.
+    """
     if not values:
         return
     (priority,) = connection.execute("SELECT priority FROM groups WHERE id = ?", (group_id,)).fetchone()
+    if (limit := values.get("max_failures")) is not None and (failures := failures_of(connection, group_id)) >= limit:
+        raise InvalidInput(
+            f"max_failures={limit} would stop the group at once: {failures} of its jobs failed. Set it higher, or end "
+            "the rest with `metta job kill`."
+        )
     connection.execute(
         f"UPDATE groups SET {', '.join(f'{name} = :{name}' for name in values)} WHERE id = :id",
         {**values, "id": group_id},

@@ -46,7 +46,8 @@ class LiveAttempt:
     retry: Mapping[str, Any] | None
     tries: int
     environment: str
-    secrets: tuple[str, ...]
+    secrets: tuple[str, ...]  # names of all secrets of its submitter's environment
+    named_secrets: tuple[str, ...]  # and of those that the job itself names
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,7 @@ def _live(row: sqlite3.Row, config: dict[str, Any]) -> LiveAttempt:
         tries=row["number"] - row["attempts_before"],
         environment=row["environment"],
         secrets=(*json.loads(row["secrets"]),),
+        named_secrets=(*config.get("secrets", ()),),
     )
 
 

@@ -41,7 +41,14 @@ def submit(
     )
     group_id = _group(connection, now, group, new_group)
     set_group(connection, now, group_id, options or GroupConfig())
-    (group_priority,) = connection.execute("SELECT priority FROM groups WHERE id = ?", (group_id,)).fetchone()
+    group_priority, limit = connection.execute(
+        "SELECT priority, max_failures FROM groups WHERE id = ?", (group_id,)
+    ).fetchone()
+    if limit is not None and (failures := transitions.failures_of(connection, group_id)) >= limit:
+        raise InvalidInput(
+            f"The group {group} was stopped after {failures} failure{'s' if failures > 1 else ''} "
+            f"(max_failures={limit}): submit to another one, or `metta job edit {group} max_failures=…` first."
+        )
     names = {row["name"]: row["id"] for row in _names(connection, group_id)}
     _refuse_taken(group, configs, names)
     first = _next_id(connection)

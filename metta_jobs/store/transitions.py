@@ -31,7 +31,8 @@ class Start:
 
 @dataclass(frozen=True)
 class End:
-    """How an attempt has ended; with `again_s`, the job is pending again and waits for so many seconds."""
+    """How an attempt has ended; with `again_s`, the job is pending again and waits for so many seconds. `left` counts
+    the processes that its command left running when it ended by itself."""
 
     job_id: int
     attempt: int
@@ -40,6 +41,7 @@ class End:
     reason: str | None = None
     duration_s: float | None = None
     again_s: float | None = None
+    left: int = 0
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,10 @@ def finish(connection: sqlite3.Connection, now: datetime, ends: Sequence[End]) -
             for e in ended
         ],
     )
+    for end in ended:
+        if end.left:
+            said = f"its command ended and left {end.left} process{'es' if end.left > 1 else ''} running: ended, too"
+            record(connection, now, [end.job_id], "note", attempt=end.attempt, reason=said)
     again = [end for end in ended if end.again_s is not None]
     _again(connection, now, again)
     follow(connection, now, [end.job_id for end in ended if end.again_s is None])
@@ -247,6 +253,12 @@ def follow(connection: sqlite3.Connection, now: datetime, ended: Sequence[int]) 
         ended = list(_move(connection, now, moves, [JobState.PENDING])) if moves else []
 
 
+def failures_of(connection: sqlite3.Connection, group_id: int) -> int:
+    """How many jobs of a group have failed, timed out or were lost: what max_failures limits."""
+    statement = "SELECT count(*) FROM jobs WHERE group_id = ? AND state IN ('failed', 'timed_out', 'lost')"
+    return int(connection.execute(statement, (group_id,)).fetchone()[0])
+
+
 def _stopped_groups(connection: sqlite3.Connection, now: datetime, ended: Sequence[int]) -> dict[int, str]:
     """Groups with too many failures: the live are to be killed; return the pending ones, to be skipped, and why."""
     pending: dict[int, str] = {}
@@ -255,10 +267,7 @@ def _stopped_groups(connection: sqlite3.Connection, now: datetime, ended: Sequen
         "(SELECT group_id FROM jobs WHERE id IN (SELECT value FROM json_each(?)))",
         (to_json(list(ended)),),
     ).fetchall():
-        (failures,) = connection.execute(
-            "SELECT count(*) FROM jobs WHERE group_id = ? AND state IN ('failed', 'timed_out', 'lost')", (row["id"],)
-        ).fetchone()
-        if failures < row["max_failures"]:
+        if (failures := failures_of(connection, row["id"])) < row["max_failures"]:
             continue
         why = f"the group was stopped after {failures} failure{'s' if failures > 1 else ''} (max_failures)"
         rest = connection.execute(
