@@ -16,8 +16,8 @@ import pytest
 os.environ.pop("UV_RUN_RECURSION_DEPTH", None)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-from metta_jobs.executors import processes
-from metta_jobs.manager import JobManager
+from metta_jobs.executors import processes  # noqa: E402
+from metta_jobs.manager import JobManager  # noqa: E402
 
 _LEAKY = ("METTA_", "WANDB_", "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 
