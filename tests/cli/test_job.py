@@ -204,3 +204,12 @@ def test_group_names_are_completed(project: Path) -> None:
     metta("job", "submit", "--group", "beta", "--", "true", cwd=project)
     done = metta(cwd=project, _METTA_COMPLETE="complete_bash", COMP_WORDS="metta job monitor al", COMP_CWORD="3")
     assert done.stdout.split() == ["alpha"]
+
+
+@pytest.mark.parametrize("before", [(), ("--",)])
+def test_options_behind_the_command_are_the_commands_own(project: Path, before: tuple[str, ...]) -> None:
+    typed = ("printf", "%s ", "--group", "x", "-q", "--", "--lr=1")
+    done = metta("job", "submit", "--group", "g", *before, *typed, "--json", cwd=project)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert metta("job", "wait", "g", cwd=project).returncode == 0
+    assert metta("job", "logs", "g/printf", cwd=project).stdout == "--group x -q -- --lr=1 --json "
