@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from metta_jobs.environment import secret_argument
-from metta_jobs.states import LONGEST_PAUSE_S
+from metta_jobs.states import LONGEST_PAUSE_S, JobState
 
 Cause = Literal["timeout", "lost", "no_capacity", "preempted"]
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -18,6 +18,13 @@ class Model(BaseModel):
     """Immutable, and deaf to fields that do not exist and to infinite numbers, which JSON cannot store."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def cause_of(state: JobState, exit_code: int | None) -> int | str | None:
+    """What a retry policy calls this end; None for those that are never tried again."""
+    if state is JobState.FAILED:
+        return exit_code if exit_code is not None else "lost"
+    return {JobState.TIMED_OUT: "timeout", JobState.LOST: "lost"}.get(state)
 
 
 class RetryPolicy(Model):
@@ -37,7 +44,18 @@ class RetryPolicy(Model):
 
     def wants(self, cause: int | str, attempts: int) -> bool:
         """True when a job that has had `attempts` attempts, the last ended by `cause`, gets another one."""
-        return attempts < self.max_attempts and cause not in self.never_on and (not self.on or cause in self.on)
+        return self.refuses(cause, attempts) is None
+
+    def refuses(self, cause: int | str, attempts: int) -> str | None:
+        """Why a job that has had `attempts` attempts, the last ended by `cause`, gets no other; None when it does."""
+        what = f"exit code {cause}" if isinstance(cause, int) else f"{cause!r}"
+        if attempts >= self.max_attempts:
+            return f"it has had {attempts} of at most {self.max_attempts} attempts"
+        if cause in self.never_on:
+            return f"{what} is among never_on"
+        if self.on and cause not in self.on:
+            return f"{what} is not among on ({', '.join(map(str, self.on))})"
+        return None
 
     def pause_s(self, attempts: int) -> float:
         """Seconds before the next attempt of a job that has had `attempts`."""

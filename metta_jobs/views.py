@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,9 @@ class JobView:
     it ended as it did. `duration_s` is the running time of the newest attempt, None before it runs. `folder` is that of
     the newest attempt (output.log and what the job leaves; gone when it left nothing), None before there is one.
     `priority` is its own plus its group's. `max_attempts` is what its retry policy allows. `kind` is "run" for a
-    person's job and "notebook" for a group's follow-up.
+    person's job and "notebook" for a group's follow-up. `tries` counts the attempts since a person last (re)tried it.
+    `devices` are the GPUs that the newest attempt has or had, `device_share` how much of each. `config` is the
+    configuration as it is stored.
     """
 
     id: int
@@ -59,6 +62,10 @@ class JobView:
     metrics: tuple[str, ...]
     parents: tuple[ParentView, ...]
     folder: Path | None
+    tries: int = 0
+    devices: tuple[str, ...] = ()
+    device_share: float = 1
+    config: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def unsuccessful(self) -> bool:
@@ -99,6 +106,14 @@ class JobView:
             "finished_at": _iso(self.finished_at),
             "duration_s": self.duration_s,
             "folder": str(self.folder) if self.folder else None,
+        }
+
+    def to_whole_dict(self) -> dict[str, Any]:
+        """The stable JSON form of one job alone: with its configuration, and the GPUs of its newest attempt."""
+        return self.to_dict() | {
+            "config": dict(self.config),
+            "gpu_devices": list(self.devices),
+            "gpu_share": self.device_share,
         }
 
 
@@ -217,6 +232,19 @@ class EventView:
             "to": self.to_state.value if self.to_state else None,
             "reason": self.reason,
         }
+
+
+def hook_words(hook: Mapping[str, Any]) -> str:
+    """Whom a stored hook tells: "the command notify.sh", "the webhook TEAM_SLACK", "a desktop notification"."""
+    if hook.get("command"):
+        return f"the command {hook['command'][0]}"
+    return f"the webhook {hook['webhook']}" if hook.get("webhook") else "a desktop notification"
+
+
+def hooks_words(hooks: Sequence[Mapping[str, Any]]) -> str:
+    """All that are told of an end, and of which: "the webhook TEAM_SLACK (on failure), a desktop notification"."""
+    told = [hook_words(hook) + ("" if hook.get("on", "any") == "any" else f" (on {hook['on']})") for hook in hooks]
+    return ", ".join(told) or "nobody"
 
 
 def _iso(moment: datetime | None) -> str | None:

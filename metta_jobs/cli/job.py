@@ -12,6 +12,7 @@ from metta_jobs.cli import job_change, job_events, job_queue, looking, prune
 from metta_jobs.cli.context import complete_group, manager, print_json, reader
 from metta_jobs.cli.looking import SHOWN_GROUPS, one_job
 from metta_jobs.states import JobState
+from metta_jobs.views import JobView
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Submit, watch and end jobs.")
 job_change.register(app)
@@ -72,12 +73,14 @@ def why(target: Target, as_json: Json = False) -> None:
         JobState.RUNNING: "it has all that it needs",
         JobState.SUCCEEDED: "exit code 0",
     }.get(job.state, "no reason is recorded")
+    final = _final(job)
     if as_json:
         print_json(
             {
                 "id": job.id,
                 "state": job.state.value,
                 "reason": reason,
+                "not_tried_again": final,
                 "before_it": place[0] if place else None,
                 "waits_since": place[1].isoformat() if place else None,
                 "daemon_running": warning is None,
@@ -85,6 +88,8 @@ def why(target: Target, as_json: Json = False) -> None:
         )
         return
     typer.echo(f"Job {job.id} ({job.group}/{job.name}) is {job.state.value}: {reason}.")
+    if final:
+        typer.echo(f"It is not tried again: {final}.")
     if place is not None:
         from metta_jobs.display.format import duration
 
@@ -93,6 +98,16 @@ def why(target: Target, as_json: Json = False) -> None:
         typer.echo(f"{before} before it in the queue; it has waited {waits} for slots.")
     if warning:
         typer.echo(warning, err=True)
+
+
+def _final(job: JobView) -> str | None:
+    """Why a job that has failed gets no other attempt by its retry policy; None where it has none."""
+    if not job.config.get("retry"):
+        return None
+    from metta_jobs.policy import RetryPolicy, cause_of
+
+    cause = cause_of(job.state, job.exit_code)
+    return None if cause is None else RetryPolicy.model_validate(job.config["retry"]).refuses(cause, job.tries)
 
 
 @app.command(epilog="Example: `metta job logs 14 -f`, `metta job logs 14 --attempt 1 --tail 50`")

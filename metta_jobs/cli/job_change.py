@@ -30,16 +30,18 @@ _CHANGE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*=")
 
 def register(app: typer.Typer) -> None:
     """Add these commands to `metta job`."""
+    # What stands behind the command is the command's own: `submit python train.py --lr 1` needs no "--".
     app.command(
+        context_settings={"allow_interspersed_args": False},
         epilog="Example: `metta job submit --group g --name train --gpus 1 -- python train.py --lr 1e-3`, then "
-        "`metta job submit --group g --name eval --after train -- python evaluate.py`"
+        "`metta job submit --group g --name eval --after train -- python evaluate.py`",
     )(submit)
     app.command(epilog="Example: `metta job kill 14`, `metta job kill my_group`")(kill)
     app.command(epilog="Example: `metta job retry my_group --failed`, `metta job retry 14 timeout_s=7200`")(retry)
 
 
 def submit(
-    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND [ARG…]", help="The command and its arguments.")],
+    command: Annotated[list[str], typer.Argument(metavar="[--] COMMAND [ARG…]", help="The command and its arguments.")],
     group: Annotated[str, typer.Option(help="The group it belongs to.", autocompletion=complete_group)] = DEFAULT_GROUP,
     name: Annotated[str | None, typer.Option(help="Its name in the group; by default the command's.")] = None,
     after: Annotated[
@@ -64,7 +66,7 @@ def submit(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Submit any command as a job."""
+    """Submit any command as a job. Its own options come before the command; all that follows belongs to the command."""
     with manager(create=True) as opened:
         chosen = name or opened.free_name(group, _stem(command[0]))
         values: dict[str, Any] = {

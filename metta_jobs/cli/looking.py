@@ -102,7 +102,7 @@ def show_job(target: str, as_json: bool) -> None:
     with reader() as opened:
         events = opened.events([job.id])
     if as_json:
-        print_json(job.to_dict() | {"events": [event.to_dict() for event in events]})
+        print_json(job.to_whole_dict() | {"events": [event.to_dict() for event in events]})
         return
     from metta_jobs.display.job import render_job
     from metta_jobs.display.listing import show as show_table

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from metta_jobs.executors.base import Absent, Alive, Cause, Exited, Observation, Queued, Unknown
-from metta_jobs.policy import RetryPolicy
+from metta_jobs.policy import RetryPolicy, cause_of
 from metta_jobs.states import JobState
 
 MAX_LAUNCHES = 6
@@ -90,17 +90,10 @@ def decide_live(live: Live, seen: Observation) -> Decision:
     """Decide about a live attempt."""
     decision = _decide(live, seen)
     if isinstance(decision, Finish) and live.retry is not None and not live.kill:
-        cause = _cause(decision)
+        cause = cause_of(decision.state, decision.exit_code)
         if cause is not None and live.retry.wants(cause, live.tries):
             return replace(decision, again_s=live.retry.pause_s(live.tries))
     return decision
-
-
-def _cause(end: Finish) -> int | str | None:
-    """What a retry policy calls this end; None for those that are never tried again."""
-    if end.state is JobState.FAILED:
-        return end.exit_code if end.exit_code is not None else "lost"
-    return {JobState.TIMED_OUT: "timeout", JobState.LOST: "lost"}.get(end.state)
 
 
 def _decide(live: Live, seen: Observation) -> Decision:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.style import Style
@@ -18,8 +19,8 @@ from metta_jobs.display.marks import MARKS
 from metta_jobs.display.sanitize import clean_lines, one_line
 from metta_jobs.display.targets import KINDS, link_of, shown_target
 from metta_jobs.metrics.artifacts import Artifact
-from metta_jobs.states import FAILURES
-from metta_jobs.views import EventView, JobView
+from metta_jobs.states import FAILURES, LIVE
+from metta_jobs.views import EventView, JobView, hooks_words
 
 _OUTPUT_LINES = 20
 
@@ -79,17 +80,48 @@ def _facts(job: JobView, artifacts: Sequence[Artifact], now: datetime) -> Iterat
     yield "executor", Text(one_line(job.executor))
     memory = f", {job.memory_gb:g} GB of memory" if job.memory_gb else ""
     yield "resources", Text(f"{job.gpus:g} GPUs, {job.cpus:g} CPUs{memory}")
+    if job.devices:
+        share = f" ({job.device_share:g} of it)" if job.device_share < 1 else ""
+        yield "on GPUs" if job.state in LIVE else "GPUs had", Text(one_line(", ".join(job.devices) + share))
     if job.priority:
         yield "priority", Text(str(job.priority))
     yield "time limit", Text(duration(job.timeout_s) if job.timeout_s is not None else "none")
     if job.queue_timeout_s is not None:
         yield "queue limit", Text(duration(job.queue_timeout_s))
+    yield from ((label, Text(one_line(value))) for label, value in _configured(job.config))
     if job.metrics:
         yield "metrics", Text(", ".join(map(one_line, job.metrics)))
     if job.folder:
         yield "folder", Text(one_line(str(job.folder)))
     for artifact in artifacts:
         yield KINDS[artifact.kind], Text(one_line(shown_target(artifact)), Style(link=link_of(artifact)))
+
+
+def _configured(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What is not as it is by default, and has no other row."""
+    if config.get("grace_s", 15) != 15:
+        yield "grace", duration(config["grace_s"])
+    if retry := config.get("retry"):
+        yield "tried again", _retried(retry)
+    if config.get("cwd"):
+        yield "runs in", config["cwd"]
+    for name, value in (config.get("env") or {}).items():
+        yield "env", f"{name}={shlex.quote(value)}"
+    if config.get("secrets"):
+        yield "secrets", ", ".join(config["secrets"])
+    if config.get("max_log_mb") is not None:
+        yield "log limit", f"{config['max_log_mb']:g} MB"
+    if config.get("on_end"):
+        yield "on end", f"tells {hooks_words(config['on_end'])}"
+
+
+def _retried(retry: Mapping[str, Any]) -> str:
+    """E.g. "on timeout, 137; never on 2; after 1 min 00 s, each pause 2 times the one before"."""
+    words = [f"on {', '.join(map(str, retry['on']))}" if retry["on"] else "on any failure"]
+    if retry["never_on"]:
+        words.append(f"never on {', '.join(map(str, retry['never_on']))}")
+    longer = f", each pause {retry['factor']:g} times the one before" if retry["factor"] != 1 else ""
+    return "; ".join([*words, f"after {duration(retry['backoff_s'])}{longer}"])
 
 
 def _grid(facts: Iterator[tuple[str, Text]]) -> Table:

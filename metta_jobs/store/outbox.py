@@ -15,6 +15,7 @@ from typing import Any
 
 from metta_jobs.states import FAILURES, TERMINAL, JobState
 from metta_jobs.store.words import DeliveryState, to_json, to_text
+from metta_jobs.views import hook_words
 
 #: Pauses between tries (seconds); after one try more than there are pauses, a message is given up.
 PAUSES_S = (5.0, 30.0, 120.0, 600.0)
@@ -254,8 +255,5 @@ def _event(connection: sqlite3.Connection, now: datetime, row: sqlite3.Row, erro
 
 
 def describe(hook: str) -> str:
-    """What a stored hook is, in words: "the command notify.sh", "the webhook TEAM_SLACK", "a desktop notification"."""
-    fields = json.loads(hook)
-    if fields.get("command"):
-        return f"the command {fields['command'][0]}"
-    return f"the webhook {fields['webhook']}" if fields.get("webhook") else "a desktop notification"
+    """What a stored hook is, in words."""
+    return hook_words(json.loads(hook))

@@ -160,7 +160,8 @@ def any_unfinished(connection: sqlite3.Connection, job_ids: Sequence[int]) -> bo
 
 def _jobs(connection: sqlite3.Connection, state_dir: StateDir, which: str, value: object) -> list[JobView]:
     rows = connection.execute(
-        "SELECT j.*, g.name AS group_name, a.started_at, a.duration_s, a.executor FROM jobs AS j "
+        "SELECT j.*, g.name AS group_name, a.started_at, a.duration_s, a.executor, "
+        "a.gpus AS devices, a.gpu_share FROM jobs AS j "
         "JOIN groups AS g ON g.id = j.group_id "
         "LEFT JOIN attempts AS a ON a.job_id = j.id AND a.number = j.attempt "
         f"WHERE {which} ORDER BY j.id",
@@ -215,6 +216,10 @@ def _view(row: sqlite3.Row, state_dir: StateDir, parents: tuple[ParentView, ...]
         metrics=tuple(config["metrics"]),
         parents=parents,
         folder=state_dir.attempt(row["id"], row["attempt"]) if row["attempt"] else None,
+        tries=row["attempt"] - row["attempts_before"],
+        devices=tuple(json.loads(row["devices"] or "[]")),
+        device_share=1 if row["gpu_share"] is None else row["gpu_share"],
+        config=config,
     )
 
 

@@ -204,3 +204,34 @@ def test_group_names_are_completed(project: Path) -> None:
     metta("job", "submit", "--group", "beta", "--", "true", cwd=project)
     done = metta(cwd=project, _METTA_COMPLETE="complete_bash", COMP_WORDS="metta job monitor al", COMP_CWORD="3")
     assert done.stdout.split() == ["alpha"]
+
+
+@pytest.mark.parametrize("before", [(), ("--",)])
+def test_options_behind_the_command_are_the_commands_own(project: Path, before: tuple[str, ...]) -> None:
+    typed = ("printf", "%s ", "--group", "x", "-q", "--", "--lr=1")
+    done = metta("job", "submit", "--group", "g", *before, *typed, "--json", cwd=project)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert metta("job", "wait", "g", cwd=project).returncode == 0
+    assert metta("job", "logs", "g/printf", cwd=project).stdout == "--group x -q -- --lr=1 --json "
+
+
+def test_show_tells_the_whole_configuration_and_why_says_that_it_was_the_last_try(project: Path) -> None:
+    wishes = ["max_log_mb=5", 'on_end={"desktop": true, "on": "success"}', "retry.never_on=[3]", "retry.on=[3, 4]"]
+    options = [word for wish in ("retry.backoff_s=60", *wishes) for word in ("--set", wish)]
+    metta("job", "submit", "--name", "a", "--env", "A=b c", *options, "sh", "-c", "exit 3", cwd=project)
+    metta("job", "submit", "--name", "b", "--retries", "1", "--set", "retry.backoff_s=0", "false", cwd=project)
+    assert metta("job", "wait", "default", cwd=project).returncode == 1
+    shown = json.loads(metta("job", "show", "1", "--json", cwd=project).stdout)
+    config = shown["config"]
+    assert (config["env"], config["secrets"], config["cwd"]) == ({"A": "b c"}, [], str(project))
+    assert (config["max_log_mb"], config["on_end"][0]["on"], config["retry"]["backoff_s"]) == (5, "success", 60)
+    assert shown["gpu_devices"] == []
+    text = " ".join(metta("job", "show", "1", cwd=project).stdout.split())
+    assert "env A='b c'" in text
+    assert "log limit 5 MB" in text
+    assert "on end tells a desktop notification (on success)" in text
+    assert "tried again on 3, 4; never on 3; after 1 min 00 s" in text
+    assert "It is not tried again: exit code 3 is among never_on." in metta("job", "why", "1", cwd=project).stdout
+    assert json.loads(metta("job", "why", "2", "--json", cwd=project).stdout)["not_tried_again"] == (
+        "it has had 2 of at most 2 attempts"
+    )
