@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from metta_jobs.experiment import ExperimentTool as ExperimentTool
     from metta_jobs.job import Dependency as Dependency
     from metta_jobs.job import JobConfig as JobConfig
-    from metta_jobs.job import RemoteConfig as RemoteConfig
     from metta_jobs.manager import JobManager as JobManager
     from metta_jobs.policy import GroupConfig as GroupConfig
     from metta_jobs.policy import Hook as Hook
     from metta_jobs.policy import RetryPolicy as RetryPolicy
+    from metta_jobs.remote import RemoteConfig as RemoteConfig
     from metta_jobs.states import JobState as JobState
     from metta_jobs.tool import Tool as Tool
 
@@ -27,7 +27,7 @@ _WHERE = {
     "JobConfig": "job",
     "JobManager": "manager",
     "JobState": "states",
-    "RemoteConfig": "job",
+    "RemoteConfig": "remote",
     "RetryPolicy": "policy",
     "Tool": "tool",
 }

@@ -30,6 +30,7 @@ _SECRET_VALUE = re.compile(
 _SECRET_FLAG = re.compile(
     r"--?([a-z]+[-_])?(api[-_]?key|password|secret|access[-_]token|auth[-_]token|hf[-_]token)(=.+)?", re.IGNORECASE
 )
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NOT_SECRET = frozenset({"PWD", "OLDPWD", "SSH_AUTH_SOCK", "XAUTHORITY", "GPG_KEY"})
 
 #: Variables that tie a process to somebody else's run, session or terminal; a job gets its own or none.
@@ -55,6 +56,26 @@ def is_secret(name: str, value: str) -> bool:
     if name in _NOT_SECRET:
         return False
     return bool(_SECRET_NAME.search(name) or _SECRET_VALUE.search(value))
+
+
+def check_env(env: dict[str, str]) -> dict[str, str]:
+    """Return variables that may be stored; raise ValueError for what is no variable or looks like a credential."""
+    for name, value in env.items():
+        if not _VARIABLE.fullmatch(name) or "\0" in value:
+            raise ValueError(f"{name!r} cannot be an environment variable")
+        if is_secret(name, value):
+            raise ValueError(
+                f"{name} looks like a secret, and configurations are stored: export it in your shell instead, "
+                "from where it reaches the job without being written down"
+            )
+    return env
+
+
+def check_secret_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return names of variables; raise ValueError, which repeats nothing of it, when one is a value."""
+    if not all(_VARIABLE.fullmatch(name) for name in names):
+        raise ValueError("secrets are given by the names of environment variables, never by their values")
+    return names
 
 
 def secret_argument(command: Sequence[str]) -> str | None:

@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from metta_jobs.environment import is_secret, secret_argument
+from metta_jobs.environment import check_env, check_secret_names, secret_argument
 from metta_jobs.policy import Hooks, Model, RetryPolicy
+from metta_jobs.remote import RemoteConfig
 from metta_jobs.states import DependencyKind
 
 _NAME = re.compile(r"\w[\w.=,+@-]{0,127}")
 _NAME_BYTES = 200  # names become parts of file names, which have 255
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def check_name(name: str) -> str:
@@ -77,18 +77,6 @@ def _as_dependency(value: Any) -> Any:
     return Dependency(job=value) if isinstance(value, int) else value
 
 
-class RemoteConfig(Model):
-    """Resources of a job that runs through SkyPilot: `gpus` and `cpus` a node, `nodes` of them, spot or on demand."""
-
-    gpus: float = Field(default=1, ge=0)
-    gpu_type: str | None = None
-    cpus: float | None = Field(default=None, gt=0)
-    memory_gb: float | None = Field(default=None, gt=0)
-    nodes: int = Field(default=1, ge=1)
-    spot: bool = True
-    infra: str | None = None
-
-
 class JobConfig(Model):
     """One command to run.
 
@@ -110,8 +98,8 @@ class JobConfig(Model):
     name: Name
     command: tuple[str, ...] = Field(min_length=1)
     cwd: Path | None = None
-    env: dict[str, str] = {}
-    secrets: tuple[str, ...] = ()
+    env: Annotated[dict[str, str], AfterValidator(check_env)] = {}
+    secrets: Annotated[tuple[str, ...], AfterValidator(check_secret_names)] = ()
     gpus: float = Field(default=0, ge=0)
     cpus: float = Field(default=1, ge=0)
     memory_gb: float = Field(default=0, ge=0)
@@ -127,20 +115,22 @@ class JobConfig(Model):
     metrics: tuple[str, ...] = ()
     kind: Literal["run", "notebook"] = "run"
 
+    @property
+    def executor(self) -> str:
+        """Where it runs: "local" or "skypilot"."""
+        return "local" if self.remote is None else "skypilot"
+
+    @property
+    def slots(self) -> tuple[float, float, float]:
+        """GPUs, CPUs and memory (GB) that it holds of this machine: none when it runs elsewhere."""
+        return (self.gpus, self.cpus, self.memory_gb) if self.remote is None else (0, 0, 0)
+
     @field_validator("gpus")
     @classmethod
     def _gpus(cls, gpus: float) -> float:
         if gpus > 1 and gpus != int(gpus):
             raise ValueError(f"{gpus:g} GPUs cannot be given: use a whole number, or a fraction below 1 of one GPU")
         return gpus
-
-    @field_validator("secrets")
-    @classmethod
-    def _secrets(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        for name in names:
-            if not _VARIABLE.fullmatch(name):
-                raise ValueError("secrets are given by the names of environment variables, never by their values")
-        return names
 
     @field_validator("command")
     @classmethod
@@ -155,16 +145,3 @@ class JobConfig(Model):
                 "the environment"
             )
         return command
-
-    @field_validator("env")
-    @classmethod
-    def _env(cls, env: dict[str, str]) -> dict[str, str]:
-        for name, value in env.items():
-            if not _VARIABLE.fullmatch(name) or "\0" in value:
-                raise ValueError(f"{name!r} cannot be an environment variable")
-            if is_secret(name, value):
-                raise ValueError(
-                    f"{name} looks like a secret, and configurations are stored: export it in your shell instead, "
-                    "from where it reaches the job without being written down"
-                )
-        return env

@@ -61,6 +61,11 @@ class StateDir:
     def doorbell(self) -> Path:
         return self.root / "doorbell.sock"
 
+    @property
+    def snapshots(self) -> Path:
+        """The frozen working trees of remote jobs, each in a folder that is named by its content."""
+        return self.root / "snapshots"
+
     def attempt(self, job_id: int, attempt: int) -> Path:
         """The folder of one attempt: output.log and what the job leaves."""
         return self.root / "jobs" / str(job_id) / str(attempt)

@@ -32,7 +32,8 @@ class Settings(BaseModel):
     `max_parallel`: most jobs at a time (default: no limit but the slots). `reserve_after_s`: a job that waits longer
     than this for slots has them kept free for it. `webhooks`: addresses by name, for hooks (only in your own file).
     `daemon_idle_exit_s`: the daemon ends itself after so many idle seconds; the next command that needs it starts it.
-    `allow_network_fs`: the state folder may lie on a network file system, at your own risk.
+    `allow_network_fs`: the state folder may lie on a network file system, at your own risk. `sky_python`: the Python
+    that has SkyPilot installed (default: this environment's, else the one behind `sky` on PATH).
     """
 
     # An error would show what it found, which may be an address.
@@ -47,6 +48,7 @@ class Settings(BaseModel):
     webhooks: dict[str, SecretStr] = {}
     daemon_idle_exit_s: float = Field(default=3600, gt=0)
     allow_network_fs: bool = False
+    sky_python: str | None = None
 
     @field_validator("gpus", mode="before")
     @classmethod

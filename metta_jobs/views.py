@@ -24,6 +24,26 @@ class ParentView:
 
 
 @dataclass(frozen=True)
+class RemoteView:
+    """What is known of a job that runs through SkyPilot: of its newest attempt, but `cost_usd` of all of them.
+
+    `managed_id` and `managed_name` are SkyPilot's id and name of it, `status` and `detail` its own words, `recoveries`
+    how often it found new machines after a preemption. `hourly_usd` is the price of all its machines (None where
+    SkyPilot knows none, as on Slurm), and `cost_usd` that times the hours they have run.
+    """
+
+    managed_id: int | None
+    managed_name: str | None
+    status: str | None
+    detail: str | None
+    recoveries: int
+    infra: str | None
+    resources: str | None
+    hourly_usd: float | None
+    cost_usd: float | None
+
+
+@dataclass(frozen=True)
 class JobView:
     """One job as the store holds it. Times are UTC; durations are seconds.
 
@@ -66,6 +86,7 @@ class JobView:
     devices: tuple[str, ...] = ()
     device_share: float = 1
     config: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    remote: RemoteView | None = None
 
     @property
     def unsuccessful(self) -> bool:
@@ -106,6 +127,7 @@ class JobView:
             "finished_at": _iso(self.finished_at),
             "duration_s": self.duration_s,
             "folder": str(self.folder) if self.folder else None,
+            "remote": vars(self.remote) if self.remote else None,
         }
 
     def to_whole_dict(self) -> dict[str, Any]:

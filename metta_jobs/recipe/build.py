@@ -123,8 +123,10 @@ def _override(model: Any, overrides: Overrides, path: str, parameters: tuple[str
             raise InvalidInput(
                 f"{where} has no fields: it is {type_name(fields[name].annotation)}, so write {where}=value."
             )
+    # A default that nobody has touched may follow from the others, so it is not handed on as if it were a wish.
+    asked = {name: value for name, value in values.items() if name in overrides or name in model.model_fields_set}
     try:
-        return type(model).model_validate(values)
+        return type(model).model_validate(asked)
     except ValidationError as error:
         raise InvalidInput(_first(error, path)) from error
 

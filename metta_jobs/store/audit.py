@@ -62,14 +62,20 @@ WHERE j.finished_at IS NULL AND CASE WHEN json_valid(j.config)
     THEN j.rank <> g.priority + ifnull(json_extract(j.config, '$.priority'), 0) END
     AND NOT EXISTS (SELECT 1 FROM events WHERE job_id = j.id AND kind = 'edit' AND reason LIKE 'moved %')
 """
-_SLOTS_OF = ", ".join(
-    f"ifnull(json_extract(config, '$.{name}'), {default})"
-    for name, default in (("gpus", 0), ("cpus", 1), ("memory_gb", 0), ("queue_timeout_s", -1))
-)
+_ELSEWHERE = "json_extract(config, '$.remote') IS NOT NULL"
+#: Columns of a job that follow from its configuration, and how; what runs elsewhere holds no slots here.
+FROM_CONFIG = {
+    "executor": f"CASE WHEN {_ELSEWHERE} THEN 'skypilot' ELSE 'local' END",
+    **{
+        name: f"CASE WHEN {_ELSEWHERE} THEN 0 ELSE ifnull(json_extract(config, '$.{name}'), {default}) END"
+        for name, default in (("gpus", 0), ("cpus", 1), ("memory_gb", 0))
+    },
+    "queue_timeout_s": "json_extract(config, '$.queue_timeout_s')",
+}
 #: The unfinished jobs whose slots are not those of their configuration.
 SLOTS = f"""
 SELECT id, gpus, cpus, memory_gb FROM jobs WHERE finished_at IS NULL AND CASE WHEN json_valid(config)
-    THEN (gpus, cpus, memory_gb, ifnull(queue_timeout_s, -1)) IS NOT ({_SLOTS_OF}) END
+    THEN ({", ".join(FROM_CONFIG)}) IS NOT ({", ".join(FROM_CONFIG.values())}) END
 """
 
 _STEPS = f"kind IN ('submitted', 'state', '{REPAIRED}')"
@@ -186,12 +192,13 @@ _CHECKS: tuple[tuple[str, str], ...] = (
     (
         "{} of {} {} cannot be read: it is no JSON.",
         " UNION ALL ".join(
-            f"SELECT '{column}', '{table.removesuffix('s')}', {key} FROM {table} WHERE NOT json_valid({column})"
+            f"SELECT '{column}', '{table.removesuffix('s')}', {key} FROM {table} "
+            f"WHERE {column} IS NOT NULL AND NOT json_valid({column})"
             for table, key, columns in (
                 ("jobs", "id", ("config",)),
                 ("groups", "id", ("on_end",)),
                 ("environments", "hash", ("variables", "secrets")),
-                ("attempts", "job_id || '.' || number", ("gpus",)),
+                ("attempts", "job_id || '.' || number", ("gpus", "remote")),
                 ("deliveries", "id", ("hook", "facts")),
             )
             for column in columns

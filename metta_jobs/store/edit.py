@@ -41,8 +41,7 @@ def edit_job(
         "rank = CASE WHEN coalesce(json_extract(config, '$.priority'), 0) = ?6 THEN rank "
         "ELSE ?6 + (SELECT priority FROM groups WHERE id = group_id) END "
         f"WHERE id = ?7 AND {guard}",
-        (config.model_dump_json(), config.gpus, config.cpus, config.memory_gb, config.queue_timeout_s)
-        + (config.priority, job_id),
+        (config.model_dump_json(), *config.slots, config.queue_timeout_s, config.priority, job_id),
     ).rowcount
     if changed:
         record(connection, now, [job_id], "edit", reason=what)

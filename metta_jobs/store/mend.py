@@ -14,7 +14,7 @@ from typing import Any
 
 from metta_jobs.job import JobConfig
 from metta_jobs.states import LIVE, TERMINAL, DependencyKind
-from metta_jobs.store.audit import RANKS, REPAIRED, SLOTS, UNMET, broken_histories
+from metta_jobs.store.audit import FROM_CONFIG, RANKS, REPAIRED, SLOTS, UNMET, broken_histories
 from metta_jobs.store.salvage import raise_sequence
 from metta_jobs.store.words import to_json, to_text
 
@@ -77,6 +77,8 @@ def _unreadable(work: _Work) -> Iterator[str]:
     ):
         if count := work.change(f"UPDATE {table} SET {column} = ? WHERE NOT json_valid({column})", empty_value):
             yield f"{table}: {column} could not be read in {_rows(count)} and is empty now."
+    if count := work.change("UPDATE attempts SET remote = NULL WHERE remote IS NOT NULL AND NOT json_valid(remote)"):
+        yield f"attempts: what was known of {_rows(count)} elsewhere could not be read and is empty now."
     if count := work.change("DELETE FROM deliveries WHERE NOT (json_valid(hook) AND json_valid(facts))"):
         yield f"deliveries: {_rows(count)} could not be read and were dropped."
 
@@ -155,7 +157,8 @@ def _attempts(work: _Work) -> Iterator[str]:
             is_live = last and state in LIVE
             work.change(
                 """INSERT INTO attempts (job_id, number, state, executor, gpus, cpus, claimed_at, finished_at,
-                exit_code, reason) VALUES (?, ?, ?, 'local', '[]', ifnull(json_extract(?, '$.cpus'), 1), ?, ?, ?, ?)""",
+                exit_code, reason) VALUES (?, ?, ?, (SELECT executor FROM jobs WHERE id = ?1), '[]',
+                ifnull(json_extract(?, '$.cpus'), 1), ?, ?, ?, ?)""",
                 *(job, number, state if last else "lost", config, ended, None if is_live else ended),
                 *((code, reason) if last else (None, _LOST)),
             )
@@ -261,9 +264,8 @@ def _queue(work: _Work) -> Iterator[str]:
     if ranked:
         yield f"The rank of {ranked} job{'s' if ranked > 1 else ''} was worked out anew."
     work.change(
-        f"""UPDATE jobs SET gpus = ifnull(json_extract(config, '$.gpus'), 0),
-        cpus = ifnull(json_extract(config, '$.cpus'), 1), memory_gb = ifnull(json_extract(config, '$.memory_gb'), 0),
-        queue_timeout_s = json_extract(config, '$.queue_timeout_s') WHERE id IN (SELECT id FROM ({SLOTS}))"""
+        f"""UPDATE jobs SET {", ".join(f"{column} = {source}" for column, source in FROM_CONFIG.items())}
+        WHERE id IN (SELECT id FROM ({SLOTS}))"""
     )
     work.change("UPDATE deliveries SET finished_at = NULL WHERE state = 'waiting'")
     work.change("UPDATE deliveries SET finished_at = ? WHERE state <> 'waiting' AND finished_at IS NULL", work.now)

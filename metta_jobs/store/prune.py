@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from metta_jobs.code.orphans import named_in
 from metta_jobs.store.words import to_json, to_text
 
 
@@ -111,6 +112,12 @@ def delete(
     connection.execute(f"DELETE FROM jobs WHERE group_id IN {these}", (ids,))
     connection.execute(f"DELETE FROM groups WHERE id IN {these}", (ids,))
     return None
+
+
+def named_snapshots(connection: sqlite3.Connection) -> set[str]:
+    """The ids of the snapshots that the configurations of stored jobs name."""
+    rows = connection.execute("SELECT config FROM jobs WHERE instr(config, 'snapshots/')")
+    return {snapshot for row in rows for snapshot in named_in(row[0])}
 
 
 def drop_unused_environments(connection: sqlite3.Connection) -> int:

@@ -34,6 +34,7 @@ class LiveAttempt:
     group: str
     name: str
     executor: str
+    remote: Mapping[str, Any] | None
     lane: str
     boot: str
     gpus: tuple[str, ...]
@@ -41,6 +42,7 @@ class LiveAttempt:
     cwd: str | None
     env: Mapping[str, str]
     timeout_s: float | None
+    queue_timeout_s: float | None
     grace_s: float
     max_log_mb: float | None
     retry: Mapping[str, Any] | None
@@ -70,6 +72,7 @@ class Holding:
     gpu_share: float
     cpus: float
     memory_gb: float
+    elsewhere: bool = False  # it runs on another machine: it counts for its group, and holds nothing here
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ class ReadyJob:
     ready_at: datetime
     not_before: datetime | None = None
     queue_timeout_s: float | None = None
+    executor: str = "local"
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,7 @@ def _live(row: sqlite3.Row, config: dict[str, Any]) -> LiveAttempt:
         group=row["group_name"],
         name=row["name"],
         executor=row["executor"],
+        remote=config.get("remote"),
         lane=row["lane"],
         boot=row["boot"],
         gpus=tuple(json.loads(row["gpus"])),
@@ -151,13 +156,14 @@ def _live(row: sqlite3.Row, config: dict[str, Any]) -> LiveAttempt:
         cwd=config["cwd"],
         env=config["env"],
         timeout_s=config["timeout_s"],
+        queue_timeout_s=config.get("queue_timeout_s"),
         grace_s=config["grace_s"],
         max_log_mb=config.get("max_log_mb"),
         retry=config.get("retry"),
         tries=row["number"] - row["attempts_before"],
         environment=row["environment"],
         secrets=(*json.loads(row["secrets"]),),
-        named_secrets=(*config.get("secrets", ()),),
+        named_secrets=(*config.get("secrets", ()), *(config.get("remote") or {}).get("secrets", ())),
     )
 
 
@@ -169,11 +175,11 @@ def variables(connection: sqlite3.Connection, environment: str) -> dict[str, str
 
 
 def holdings(connection: sqlite3.Connection) -> list[Holding]:
-    """The slots of this machine that are held, in the order of the claims."""
+    """The slots of this machine that are held, and what runs elsewhere, in the order of the claims."""
     rows = connection.execute(
-        "SELECT a.job_id, j.group_id, a.lane, a.gpus, a.gpu_share, a.cpus, a.memory_gb "
+        "SELECT a.job_id, j.group_id, a.lane, a.gpus, a.gpu_share, a.cpus, a.memory_gb, a.executor "
         "FROM jobs AS j JOIN attempts AS a ON a.job_id = j.id AND a.number = j.attempt "
-        "WHERE j.finished_at IS NULL AND j.state IN ('launching', 'running') AND a.executor = 'local' ORDER BY j.id"
+        "WHERE j.finished_at IS NULL AND j.state IN ('launching', 'running') ORDER BY j.id"
     )
     return [
         Holding(
@@ -184,6 +190,7 @@ def holdings(connection: sqlite3.Connection) -> list[Holding]:
             row["gpu_share"],
             row["cpus"],
             row["memory_gb"],
+            row["executor"] != "local",
         )
         for row in rows
     ]
@@ -192,14 +199,14 @@ def holdings(connection: sqlite3.Connection) -> list[Holding]:
 def ready_jobs(connection: sqlite3.Connection) -> Iterator[ReadyJob]:
     """Every job that waits for slots only and that nobody wants killed, in the order of the queue, read as needed."""
     rows = connection.execute(
-        "SELECT id, group_id, gpus, cpus, memory_gb, ready_at, not_before, queue_timeout_s FROM jobs "
+        "SELECT id, group_id, gpus, cpus, memory_gb, ready_at, not_before, queue_timeout_s, executor FROM jobs "
         "WHERE state = 'pending' AND blocked_by IS NULL AND wish IS NULL ORDER BY rank DESC, place, id"
     )
     needs: dict[tuple[float, float, float], Need] = {}
-    for job_id, group_id, gpus, cpus, memory_gb, ready_at, not_before, queue_timeout_s in rows:
+    for job_id, group_id, gpus, cpus, memory_gb, ready_at, not_before, queue_timeout_s, executor in rows:
         need = needs.get(size := (gpus, cpus, memory_gb)) or needs.setdefault(size, Need(*size))
         since = datetime.fromisoformat(ready_at)
-        yield ReadyJob(job_id, group_id, need, since, to_time(not_before), queue_timeout_s)
+        yield ReadyJob(job_id, group_id, need, since, to_time(not_before), queue_timeout_s, executor)
 
 
 def group_limits(connection: sqlite3.Connection) -> dict[int, GroupLimits]:

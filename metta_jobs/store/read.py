@@ -11,7 +11,7 @@ from datetime import datetime
 from metta_jobs.paths import StateDir
 from metta_jobs.states import DependencyKind, JobState
 from metta_jobs.store.words import FORCE_KILL, KILL, to_json, to_text, to_time
-from metta_jobs.views import Counts, EventView, GroupSummary, GroupView, JobView, ParentView
+from metta_jobs.views import Counts, EventView, GroupSummary, GroupView, JobView, ParentView, RemoteView
 
 _OF_GROUP = "j.group_id = ?"
 _THESE = "j.id IN (SELECT value FROM json_each(?))"
@@ -160,8 +160,8 @@ def any_unfinished(connection: sqlite3.Connection, job_ids: Sequence[int]) -> bo
 
 def _jobs(connection: sqlite3.Connection, state_dir: StateDir, which: str, value: object) -> list[JobView]:
     rows = connection.execute(
-        "SELECT j.*, g.name AS group_name, a.started_at, a.duration_s, a.executor, "
-        "a.gpus AS devices, a.gpu_share FROM jobs AS j "
+        "SELECT j.*, g.name AS group_name, a.started_at, a.duration_s, a.gpus AS devices, a.gpu_share, a.remote, "
+        f"CASE j.executor WHEN 'local' THEN NULL ELSE ({_SPENT}) END AS spent FROM jobs AS j "
         "JOIN groups AS g ON g.id = j.group_id "
         "LEFT JOIN attempts AS a ON a.job_id = j.id AND a.number = j.attempt "
         f"WHERE {which} ORDER BY j.id",
@@ -203,7 +203,7 @@ def _view(row: sqlite3.Row, state_dir: StateDir, parents: tuple[ParentView, ...]
         finished_at=to_time(row["finished_at"]),
         duration_s=None if pending else _duration(row),
         kill_requested=row["wish"] in (KILL, FORCE_KILL),
-        executor=row["executor"] or ("skypilot" if config.get("remote") else "local"),
+        executor=row["executor"],
         kind=config["kind"],
         gpus=row["gpus"],
         cpus=row["cpus"],
@@ -220,6 +220,35 @@ def _view(row: sqlite3.Row, state_dir: StateDir, parents: tuple[ParentView, ...]
         devices=tuple(json.loads(row["devices"] or "[]")),
         device_share=1 if row["gpu_share"] is None else row["gpu_share"],
         config=config,
+        remote=None if row["executor"] == "local" else _remote(row),
+    )
+
+
+#: US dollars of a job's attempts that have ended.
+_SPENT = """
+SELECT sum(json_extract(e.remote, '$.hourly_usd') * coalesce(json_extract(e.remote, '$.nodes'), 1)
+    * e.duration_s / 3600)
+FROM attempts AS e WHERE e.job_id = j.id AND e.finished_at IS NOT NULL
+"""
+
+
+def _remote(row: sqlite3.Row) -> RemoteView:
+    facts = json.loads(row["remote"] or "{}")
+    hourly = facts.get("hourly_usd")
+    hourly = None if hourly is None else hourly * facts.get("nodes", 1)
+    cost = row["spent"]
+    if hourly is not None and JobState(row["state"]).live and (ran_s := _duration(row)) is not None:
+        cost = (cost or 0) + hourly * ran_s / 3600
+    return RemoteView(
+        facts.get("managed_id"),
+        facts.get("name"),
+        facts.get("status"),
+        facts.get("detail"),
+        facts.get("recoveries", 0),
+        facts.get("infra"),
+        facts.get("resources"),
+        hourly,
+        cost,
     )
 
 

@@ -89,6 +89,7 @@ jobs = Table(
     Column("exit_code", Integer),
     Column("reason", Text),
     Column("wish", String(16)),
+    Column("executor", String(16), nullable=False, server_default=text("'local'")),  # where it is to run
     Column("gpus", Float, nullable=False, server_default=text("0")),  # slots, out of its config
     Column("cpus", Float, nullable=False, server_default=text("1")),
     Column("memory_gb", Float, nullable=False, server_default=text("0")),
@@ -139,6 +140,7 @@ attempts = Table(
     Column("duration_s", Float),
     Column("exit_code", Integer),
     Column("reason", Text),
+    Column("remote", JSON),  # what its executor knows of it elsewhere: views.RemoteFacts
     CheckConstraint(_among("state", LIVE | TERMINAL - {JobState.SKIPPED}), name="ck_attempts_state"),
     CheckConstraint(f"(finished_at IS NOT NULL) = ({_among('state', TERMINAL)})", name="ck_attempts_finished"),
     Index("uq_attempts_live", "job_id", unique=True, sqlite_where=_UNFINISHED),

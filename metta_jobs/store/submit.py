@@ -56,10 +56,11 @@ def submit(
     names |= {config.name: job_id for config, job_id in zip(configs, ids, strict=True)}
     at = to_text(now)
     connection.executemany(
-        "INSERT INTO jobs (id, group_id, name, state, config, environment, gpus, cpus, memory_gb, queue_timeout_s, "
-        "rank, place, ready_at, created_at) VALUES (?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO jobs (id, group_id, name, state, config, environment, executor, gpus, cpus, memory_gb, "
+        "queue_timeout_s, rank, place, ready_at, created_at) "
+        "VALUES (?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
-            (job_id, group_id, c.name, c.model_dump_json(), environment, c.gpus, c.cpus, c.memory_gb)
+            (job_id, group_id, c.name, c.model_dump_json(), environment, c.executor, *c.slots)
             + (c.queue_timeout_s, c.priority + group_priority, job_id, at, at)
             for job_id, c in zip(ids, configs, strict=True)
         ],

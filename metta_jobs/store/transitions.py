@@ -7,9 +7,10 @@ somebody else first, and that is fine. Only the daemon calls these; people leave
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from metta_jobs.states import ARROWS, LIVE, UNSUCCESSFUL, JobState
 from metta_jobs.store import outbox, release
@@ -314,6 +315,22 @@ def catch_up(connection: sqlite3.Connection, now: datetime) -> None:
     if ids := [row["job_id"] for row in rows]:
         release.block(connection, now, ids)
         skip(connection, now, release.doomed_among(connection, ids))
+
+
+def know(connection: sqlite3.Connection, now: datetime, facts: Mapping[tuple[int, int], Mapping[str, Any]]) -> None:
+    """Keep what has become known of attempts that run elsewhere; a recovery after a preemption is an event."""
+    for (job_id, attempt), new in facts.items():
+        row = connection.execute(
+            "SELECT json_extract(remote, '$.recoveries') FROM attempts WHERE job_id = ? AND number = ?",
+            (job_id, attempt),
+        ).fetchone()
+        if row is not None and (times := new.get("recoveries") or 0) > (row[0] or 0):
+            said = f"SkyPilot found new machines for it (recovery {times})"
+            record(connection, now, [job_id], "note", attempt=attempt, reason=said)
+    connection.executemany(
+        "UPDATE attempts SET remote = json_patch(coalesce(remote, '{}'), ?) WHERE job_id = ? AND number = ?",
+        [(to_json(dict(new)), job_id, attempt) for (job_id, attempt), new in facts.items()],
+    )
 
 
 def explain(connection: sqlite3.Connection, reasons: dict[tuple[int, int], str | None]) -> None:

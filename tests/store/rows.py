@@ -97,7 +97,8 @@ class Rows:
         job = self.insert(
             "jobs", group_id=group, name=name, state=path[-1], config=json.dumps(config.model_dump(mode="json")),
             environment=environment, attempt=attempt, place=0, blocked_by=blocked_by, created_at=moment,
-            gpus=config.gpus, cpus=config.cpus, memory_gb=config.memory_gb, queue_timeout_s=config.queue_timeout_s,
+            gpus=config.slots[0], cpus=config.slots[1], memory_gb=config.slots[2], executor=config.executor,
+            queue_timeout_s=config.queue_timeout_s,
             ready_at=None if blocked_by else moment,
             finished_at=moment if path[-1].terminal else None,
         )  # fmt: skip
@@ -115,8 +116,9 @@ class Rows:
             )  # fmt: skip
             if there is S.LAUNCHING:
                 self.insert(
-                    "attempts", job_id=job, number=number, state=there, executor="local", gpus=to_json(list(gpus)),
-                    gpu_share=share, lane=lane, cpus=config.cpus, memory_gb=config.memory_gb, claimed_at=moment,
+                    "attempts", job_id=job, number=number, state=there, executor=config.executor,
+                    gpus=to_json(list(gpus)), gpu_share=share, lane=lane, cpus=config.cpus,
+                    memory_gb=config.memory_gb, claimed_at=moment,
                 )  # fmt: skip
             elif (here, there) == (S.LAUNCHING, S.PENDING):  # taken back before it started
                 self.run("DELETE FROM attempts WHERE job_id = ? AND number = ?", job, number)
