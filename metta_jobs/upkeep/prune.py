@@ -1,17 +1,20 @@
 """Removing old groups, rows and files together: planned, shown, and then done group by group.
 
 Rows go first. Whoever dies between rows and files leaves folders that belong to no job, which the next prune finds.
+Snapshots of code may belong to many jobs and go when the last of them is gone.
 """
 
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from metta_jobs.code.orphans import orphaned, take_away
 from metta_jobs.disk import usage
 from metta_jobs.errors import InvalidInput
 from metta_jobs.paths import StateDir
@@ -51,7 +54,8 @@ class Group:
 
 @dataclass(frozen=True)
 class Plan:
-    """What would go. `orphans` are old folders without a job, with their bytes; `kept` says why old groups stay."""
+    """What would go. `orphans` are old folders and snapshots without a job, with their bytes; `kept` says why old
+    groups stay."""
 
     before: datetime
     batches: tuple[tuple[Group, ...], ...]
@@ -92,8 +96,8 @@ def plan(state_dir: StateDir, store: Store, now: datetime, older_than: timedelta
     folders = job_folders(state_dir)
     with store.read() as connection:
         found = prune.select(connection, before, keep_last)
-        orphans = without_rows(connection, folders)
-    measured = {folder: usage(folder) for folder in orphans.values()}
+        orphans = [*without_rows(connection, folders).values(), *_snapshots(state_dir, connection)]
+    measured = {folder: usage(folder) for folder in orphans}
     return Plan(
         before,
         tuple(tuple(_measured(group, folders) for group in batch) for batch in found.batches),
@@ -122,11 +126,23 @@ def carry_out(
             _remove_batch(state_dir, store, planned, batch, done, on_group)
         with store.write() as connection:
             prune.drop_unused_environments(connection)
+        with store.read() as connection:
+            # Those that were planned, as far as nobody has used them since, and those of the groups that have gone.
+            snapshots = _snapshots(state_dir, connection)
     finally:
         store.close()
     for folder, size in planned.orphans.items():
-        _remove_folder(folder, size, done)
+        if folder.parent != state_dir.snapshots:
+            _remove_folder(folder, size, done)
+    for snapshot in snapshots:
+        found = usage(snapshot)
+        if found.changed < planned.before.timestamp() and (aside := take_away(snapshot)) is not None:
+            _remove_folder(aside, found.size, done)
     return done
+
+
+def _snapshots(state_dir: StateDir, connection: sqlite3.Connection) -> list[Path]:
+    return orphaned(state_dir.root, prune.named_snapshots(connection))
 
 
 def _remove_batch(
