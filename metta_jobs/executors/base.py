@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 Key = tuple[int, int]
 """(job id, attempt number): the only name of an attempt. Executors find what they launched by it, after any crash."""
@@ -61,9 +61,24 @@ class Absent:
 
 @dataclass(frozen=True)
 class Queued:
-    """It has been handed over and has not started yet; `behind` another one that holds its slots until then."""
+    """It has been handed over and has not started yet; `behind` another one that holds its slots until then.
+
+    `sent` away, it is started by somebody who does not ask us again: only `stop` ends it. `waited_s` since then.
+    """
 
     behind: bool = False
+    sent: bool = False
+    waited_s: float | None = None
+    stopping: Stopping | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Failed:
+    """It has ended, and not by its command: `why`. `cause` is what a retry policy calls that; None: never try again."""
+
+    why: str
+    cause: str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,14 +88,15 @@ class Unknown:
     why: str
 
 
-Observation = Alive | Exited | Absent | Queued | Unknown
+Observation = Alive | Exited | Failed | Absent | Queued | Unknown
 
 
 @dataclass(frozen=True)
 class LaunchSpec:
     """Everything needed to start an attempt. `environment` is complete and may hold secrets: never write it down.
 
-    Attempts of one `lane` run one after another, in the order of their launches.
+    Attempts of one `lane` run one after another, in the order of their launches. `remote` is the RemoteConfig of one
+    that runs elsewhere, as plain data.
     """
 
     key: Key
@@ -88,6 +104,10 @@ class LaunchSpec:
     command: Sequence[str]
     cwd: str | None
     environment: Mapping[str, str] = field(repr=False)
+    name: str = ""
+    grace_s: float = 15
+    secrets: Mapping[str, str] = field(repr=False, default_factory=dict)
+    remote: Mapping[str, Any] | None = None
 
 
 class LaunchRefused(Exception):
@@ -113,6 +133,9 @@ class Executor(Protocol):
 
     def abandon(self, key: Key) -> bool:
         """Make sure that an attempt which has not started never will; False when it has started after all."""
+
+    def facts(self) -> dict[Key, dict[str, Any]]:
+        """What has become known of attempts that run elsewhere since this was last asked, as views.Remote keeps it."""
 
     def wake_fds(self) -> list[int]:
         """File descriptors that become readable when something has ended and `observe` has news."""

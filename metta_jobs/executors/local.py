@@ -278,6 +278,10 @@ class LocalExecutor:
 
     # -------------------------------------------------------------------------------------------------- waiting
 
+    def facts(self) -> dict[Key, dict[str, Any]]:
+        """Nothing: what runs here is known from here."""
+        return {}
+
     def wake_fds(self) -> list[int]:
         """The connections to the runners: readable when something has started or ended, or a runner is gone."""
         return [lane.connection.fileno() for lane in self._lanes.values() if lane.connection is not None]

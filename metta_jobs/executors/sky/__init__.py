@@ -1,0 +1,1 @@
+"""Attempts that run through SkyPilot, on any cloud, Kubernetes or Slurm."""

@@ -1,0 +1,154 @@
+"""One remote attempt in the daemon's memory, and what it looks like to those who decide. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from metta_jobs.executors.base import Absent, Alive, Cause, Exited, Failed, Key, Observation, Queued, Stopping
+from metta_jobs.executors.sky import statuses
+from metta_jobs.executors.sky.ledger import Ledger
+from metta_jobs.executors.sky.outcome import Outcome
+from metta_jobs.executors.sky.statuses import Seen
+
+#: A launch whose answer never came is looked for so long (seconds); so is a job that an answer leaves out.
+LOOK_FOR_S = 600.0
+MISSING_S = 60.0
+MISSING_ANSWERS = 3
+#: An API server that is started anew forgets its requests, and what they were about to start stays where it was: so
+#: long it may (seconds), while nothing says that anybody still works on it.
+STUCK_S = 60.0
+#: A worker whose daemon has died is gone after so long (seconds), and sends nothing any more.
+LAST_BREATH_S = 10.0
+
+
+@dataclass
+class Attempt:
+    """What is known of it. Times are of the daemon's monotonic clock; `final` is what it has ended as."""
+
+    key: Key
+    ledger: Ledger
+    since: float
+    seen: Seen | None = None
+    adopted: bool = False  # an earlier daemon was about to launch it
+    asking: bool = False  # the answer to its launch may still come
+    request_failed: str | None = None
+    searched: int = 0  # answers to searches by name that did not hold it
+    absent: int = 0  # answers to polls that did not hold it
+    absent_since: float | None = None
+    inactive_since: float | None = None
+    stop: Cause | None = None
+    stopped_at: float = 0.0
+    cancelled_at: float | None = None
+    log_tries: int = 0
+    log_due: float = 0.0
+    log_asked: bool = False
+    priced_as: str | None = None
+    stuck: bool = False  # SkyPilot has lost it before it started: it is cancelled, and launched anew
+    buried: bool = False  # that is done
+    ran: bool = False  # it was seen to run, at some time
+    final: Observation | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    new_facts: dict[str, Any] = field(default_factory=dict)  # those that nobody has asked for yet
+
+    @property
+    def confirmed(self) -> bool:
+        """True when SkyPilot's id of it is known."""
+        return self.ledger.managed_id is not None
+
+    @property
+    def to_look_for(self) -> bool:
+        """True while only its name can tell whether it was launched: the answer to the launch is lost, or says no."""
+        lost = self.ledger.request_id is None or self.request_failed is not None
+        return lost and not self.confirmed and not self.asking
+
+    @property
+    def collects(self) -> bool:
+        """True when it has ended by its command, whose evidence must still be fetched."""
+        return self.final is None and self.seen is not None and self.seen.status in statuses.RAN
+
+    def stopping(self, now: float) -> Stopping | None:
+        """How and since when it is being ended. SkyPilot knows one way to do so, and it is thorough."""
+        return None if self.stop is None else Stopping(self.stop, now - self.stopped_at, forced=True)
+
+    def see(self, seen: Seen, now: float) -> bool:
+        """Take in an answer; True when it says something new."""
+        self.absent, self.absent_since = 0, None
+        self.inactive_since = (self.inactive_since or now) if seen.inactive else None
+        lost = self.inactive_since is not None and now - self.inactive_since > STUCK_S
+        self.stuck |= lost and self.request_failed is not None
+        if self.stuck and self.stop is None and seen.status == statuses.CANCELLED:
+            self.buried = True
+            return True
+        before, self.seen = self.seen, seen
+        self.ran |= seen.status in statuses.RUNNING or bool(seen.ran_s)
+        if seen.terminal and seen.status not in statuses.RAN:
+            self.final = self._never_ran(seen)
+        return before is None or before.facts() != seen.facts()
+
+    def _never_ran(self, seen: Seen) -> Observation:
+        if seen.status == statuses.CANCELLED:
+            return Absent(launched=True, stopped=self.stop or Cause.KILL, note="cancelled through SkyPilot")
+        why, cause = statuses.NOT_ITS_FAULT[seen.status]
+        return Failed(f"{why}: {seen.detail}" if seen.detail else f"{why} ({seen.status})", cause)
+
+    def miss(self, now: float) -> None:
+        """A complete answer about it did not hold it: no end, until that is so again and again."""
+        self.absent += 1
+        self.absent_since = now if self.absent_since is None else self.absent_since
+        if self.absent >= MISSING_ANSWERS and now - self.absent_since >= MISSING_S:
+            self.final = Absent(
+                launched=True,
+                stopped=self.stop,
+                note=f"SkyPilot knows no managed job {self.ledger.managed_id} ({self.ledger.name}) any more",
+            )
+
+    def not_found(self, now: float) -> None:
+        """A search by name did not find it."""
+        self.searched += 1
+        if self.request_failed is not None and self.searched >= 2:
+            # Its launch is known to have failed, and left nothing behind.
+            self.final = Failed(f"SkyPilot could not launch it: {self.request_failed}", "lost")
+        elif now - self.since > LOOK_FOR_S:
+            self.final = Absent(
+                launched=True,
+                stopped=self.stop,
+                note=f"SkyPilot never answered its launch, and has had no job named {self.ledger.name} for "
+                f"{LOOK_FOR_S / 60:.0f} min",
+            )
+
+    def collected(self, outcome: Outcome | None) -> None:
+        """Its log was read, or cannot be: what it has ended as."""
+        seen = self.seen
+        assert seen is not None
+        ran_s = seen.ran_s if outcome is None else outcome.ran_s
+        if outcome is None:
+            code = 0 if seen.status == "SUCCEEDED" else seen.exit_code or 1
+            said = None if code else "SkyPilot says so; its log holds no outcome record"
+            self.final = Exited(code, ran_s, self.stop if code else None, said or seen.detail)
+            return
+        code, error = outcome.exit_code, None
+        if seen.status == "FAILED" and code == 0:
+            code, error = seen.exit_code or 1, seen.detail or "SkyPilot says that it failed"
+        stopped = Cause.TIMEOUT if outcome.limit else self.stop if code else None
+        self.final = Exited(code, ran_s, stopped, error)
+
+    def observe(self, now: float, silent: str | None) -> Observation:
+        """What can be said of it now; `silent` tells since when SkyPilot does not answer."""
+        if self.final is not None:
+            return self.final
+        stopping, waited, seen = self.stopping(now), now - self.since, self.seen
+        if seen is None:
+            if self.confirmed:
+                note = f"SkyPilot: managed job {self.ledger.managed_id}"
+            elif self.to_look_for:
+                note = f"its launch was not confirmed: looking for {self.ledger.name} in SkyPilot"
+            else:
+                note = "SkyPilot is launching it"
+            return Queued(sent=True, waited_s=waited, stopping=stopping, note=silent or note)
+        note = silent or ("ended; its log is being fetched" if self.collects else seen.said)
+        if self.stuck and stopping is None:
+            note = silent or "SkyPilot has lost it before it started: it is launched anew when that is cancelled"
+        if seen.status in statuses.STARTING or (seen.status == statuses.CANCELLING and not self.ran):
+            return Queued(sent=True, waited_s=waited, stopping=stopping, note=note)
+        return Alive(seen.ran_s, stopping, None if note == "SkyPilot: running" else note)

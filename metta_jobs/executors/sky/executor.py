@@ -1,0 +1,392 @@
+"""Attempts as SkyPilot's managed jobs.
+
+Nothing here waits: questions go to the worker process, answers are taken when they have come, and what is said of an
+attempt in between is what was seen last. What must survive the daemon is in each attempt's ledger.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from metta_jobs.clock import Clock
+from metta_jobs.errors import MettaError
+from metta_jobs.executors.base import Absent, Cause, Failed, Key, LaunchRefused, LaunchSpec, Observation, Queued
+from metta_jobs.executors.sky import statuses
+from metta_jobs.executors.sky.attempt import LAST_BREATH_S, Attempt
+from metta_jobs.executors.sky.client import Answer, SkyClient
+from metta_jobs.executors.sky.ledger import MARKER, Ledger, key_of, managed_name, project_id
+from metta_jobs.executors.sky.logs import Logs
+from metta_jobs.executors.sky.statuses import Seen
+from metta_jobs.executors.sky.task import task_of
+from metta_jobs.paths import StateDir
+
+log = logging.getLogger("metta_jobs.daemon")
+
+#: The queue is asked this often (seconds) while something changes, and ever less often when nothing does.
+POLL_S, LONGEST_POLL_S = 5.0, 60.0
+#: How often the answer to a launch, and a launch whose answer is lost, are asked for.
+CONFIRM_S, SEARCH_S = 3.0, 15.0
+#: A cancellation that shows no effect is asked for again.
+CANCEL_AGAIN_S = 30.0
+#: So many launches are under way at once.
+LAUNCHES = 8
+#: A worker without work is ended after so long.
+IDLE_S = 60.0
+#: SkyPilot is said not to answer when it has not for so long.
+SILENT_S = 45.0
+
+
+class SkyExecutor:
+    """The executor of remote jobs. `find_python` raises MettaError where no interpreter has SkyPilot."""
+
+    name = "skypilot"
+
+    def __init__(
+        self, state_dir: StateDir, client: SkyClient, clock: Clock, find_python: Callable[[], str] = lambda: ""
+    ) -> None:
+        self._state_dir = state_dir
+        self._client = client
+        self._clock = clock
+        self._find_python = find_python
+        self._project: str | None = None
+        self._attempts: dict[Key, Attempt] = {}
+        self._waiting: dict[Key, LaunchSpec] = {}
+        # Launches that were certainly not made: why, and whether that is nobody's fault.
+        self._unsent: dict[Key, tuple[str, bool]] = {}
+        self._asked: dict[int, Any] = {}  # ticket → what it is about
+        self._out: dict[str, int] = {}  # kind of question → its open ticket, for those that are asked one at a time
+        self._due: dict[str, float] = {}
+        self._interval = POLL_S
+        self._failures = 0
+        self._silent_since: float | None = None
+        self._silent: str | None = None
+        self._changed: set[Key] = set()
+        self._prices: dict[str, float | None] = {}
+        self._logs = Logs(self._ask, self._folder)
+        self._busy_at = 0.0
+
+    # -------------------------------------------------------------------------------------------------- launching
+
+    def lane(self) -> str:
+        """None stands in line behind another."""
+        return ""
+
+    def launch(self, spec: LaunchSpec) -> None:
+        """Hand it to SkyPilot as soon as few enough launches are under way; once, whatever happens."""
+        if spec.key in self._attempts or spec.key in self._waiting:
+            return
+        try:
+            self._find_python()
+        except MettaError as error:
+            raise LaunchRefused(str(error)) from error
+        self._unsent.pop(spec.key, None)
+        self._waiting[spec.key] = spec
+
+    def _send_launches(self, now: float) -> None:
+        room = LAUNCHES - sum(what[0] == "launch" for what in self._asked.values())
+        for key in list(self._waiting)[: max(0, room)]:
+            spec = self._waiting.pop(key)
+            try:
+                before = Ledger.load(self._folder(key))
+                ledger = Ledger.new(managed_name(self._id(), key, spec.name), before.dead if before else ())
+                ledger.save(self._folder(key), sync=True)
+            except (OSError, ValueError) as error:
+                self._unsent[key] = (f"cannot be launched: {error}", True)
+                continue
+            self._attempts[key] = Attempt(key, ledger, now, asking=True)
+            task = task_of(spec, ledger.token)
+            self._note(self._attempts[key], {"name": ledger.name, "nodes": (spec.remote or {}).get("nodes", 1)})
+            marker = self._folder(key) / MARKER
+            marker.unlink(missing_ok=True)
+            self._ask(("launch", key), "launch", name=ledger.name, marker=str(marker), **task)
+            self._price(self._attempts[key], task["task"]["resources"])
+            self._interval = POLL_S
+
+    def _launched(self, key: Key, answer: Answer, now: float) -> None:
+        attempt = self._attempts.get(key)
+        if attempt is None:
+            return
+        attempt.asking = False
+        if answer.value is not None:
+            self._know(attempt, request_id=str(answer.value["request_id"]))
+        elif answer.kind == "refused":
+            attempt.final = Failed(f"SkyPilot refuses it: {answer.error}")
+        elif answer.kind != "died" or not (self._folder(key) / MARKER).exists():
+            self._not_sent(attempt, answer.error or "SkyPilot cannot be reached", excused=answer.kind != "error")
+        else:
+            log.warning("job %d.%d: the answer to its launch is lost (%s); looking for it", *key, answer.error)
+
+    def _not_sent(self, attempt: Attempt, why: str, *, excused: bool) -> None:
+        """For certain nothing was sent: it is as if it had never been tried."""
+        self._write(attempt.key, attempt.ledger.buried(), sync=False)
+        del self._attempts[attempt.key]
+        self._unsent[attempt.key] = (why, excused)
+
+    # -------------------------------------------------------------------------------------------------- observing
+
+    def observe(self, keys: Sequence[Key]) -> dict[Key, Observation]:
+        """What is known of each now; questions that are due are asked."""
+        now, wanted = self._clock.monotonic(), set(keys)
+        for memory in (self._attempts, self._waiting, self._unsent):
+            for key in [key for key in memory if key not in wanted]:
+                del memory[key]
+        for key in keys:
+            if not (key in self._attempts or key in self._waiting or key in self._unsent):
+                self._adopt(key, now)
+        if not keys and not self._asked:
+            return {}
+        self._busy_at = now
+        for answer in self._client.answers():
+            self._take(answer, now)
+        self._send_launches(now)
+        self._ask_what_is_due(now)
+        return {key: self._observe(key, now) for key in keys}
+
+    def _adopt(self, key: Key, now: float) -> None:
+        """An earlier daemon may have launched it: its ledger tells."""
+        try:
+            ledger = Ledger.load(self._folder(key))
+        except (OSError, ValueError) as error:
+            # That there is one means that something was sent, under a name that can be worked out but for its end.
+            log.error("job %d.%d: %s", *key, error)
+            ledger = Ledger.new(managed_name(self._id(), key, ""))
+        if ledger is not None and ledger.sent:
+            self._attempts[key] = Attempt(key, ledger, now, adopted=True)
+            self._due["queue"] = self._due["search"] = now
+
+    def _observe(self, key: Key, now: float) -> Observation:
+        if (attempt := self._attempts.get(key)) is not None:
+            return attempt.observe(now, self._silent)
+        if key in self._waiting:
+            return Queued(note="waits for earlier launches")
+        note, excused = self._unsent.get(key, (None, False))
+        return Absent(launched=False, note=note, refused=excused)
+
+    def _ask_what_is_due(self, now: float) -> None:
+        attempts = [attempt for attempt in self._attempts.values() if attempt.final is None]
+        known = [a for a in attempts if a.confirmed and not a.collects]
+        asked = [
+            a
+            for a in attempts
+            if a.ledger.request_id and not a.request_failed and (not a.confirmed or a.inactive_since is not None)
+        ]
+        lost = [a for a in attempts if a.to_look_for]
+        for attempt in [a for a in lost if a.adopted and a.ledger.request_id is None and now - a.since > LAST_BREATH_S]:
+            if not (self._folder(attempt.key) / MARKER).exists():
+                self._not_sent(attempt, "an earlier daemon died before it was sent", excused=True)
+                lost.remove(attempt)
+        if asked:
+            self._once("requests", now, CONFIRM_S, ids=[a.ledger.request_id for a in asked])
+        if lost:
+            one = lost[0].ledger.name if len(lost) == 1 else f"metta-{self._id()}-"
+            self._once("search", now, SEARCH_S, name_match=one)
+        if known:
+            self._once("queue", now, self._interval, job_ids=sorted({a.ledger.managed_id or 0 for a in known}))
+        self._cancel([a for a in known if (a.stop is not None or a.stuck) and a.seen is not None], now)
+        self._logs.ask_what_is_due(attempts, now, quiet=self._silent is not None)
+
+    def _once(self, what: str, now: float, pause_s: float, **fields: Any) -> None:
+        if what in self._out or now < self._due.get(what, 0.0):
+            return
+        self._due[what] = now + pause_s
+        self._out[what] = self._ask((what, None), "queue" if what == "search" else what, **fields)
+
+    def _cancel(self, attempts: Sequence[Attempt], now: float) -> None:
+        late = [a for a in attempts if a.cancelled_at is None or now - a.cancelled_at >= CANCEL_AGAIN_S]
+        if late:
+            for attempt in late:
+                attempt.cancelled_at = now
+            ids = sorted({a.ledger.managed_id or 0 for a in late})
+            self._ask(("cancel", tuple(a.key for a in late)), "cancel", job_ids=ids)
+            self._interval = POLL_S
+
+    # ---------------------------------------------------------------------------------------------------- answers
+
+    def _ask(self, what: tuple[str, Any], do: str, **fields: Any) -> int:
+        ticket = self._client.ask(do, **fields)
+        self._asked[ticket] = what
+        return ticket
+
+    def _take(self, answer: Answer, now: float) -> None:
+        kind, about = self._asked.pop(answer.ticket, (None, None))
+        if kind in self._out and self._out[kind] == answer.ticket:
+            del self._out[kind]
+        match kind:
+            case "launch":
+                self._launched(about, answer, now)
+            case "log" | "tail":
+                self._logs.take(self._attempts.get(about), answer, now, whole=kind == "log")
+            case "price":
+                self._prices[about] = price = (answer.value or {}).get("hourly_usd")
+                for attempt in self._attempts.values():
+                    if attempt.priced_as == about and price is not None:
+                        self._note(attempt, {"hourly_usd": price})
+            case "cancel" if answer.value is None:
+                log.warning("SkyPilot could not cancel: %s", answer.error)
+        if kind in ("queue", "search", "requests"):
+            self._heard(answer, now)
+        if answer.value is None:
+            return
+        if kind == "queue":
+            self._polled(answer.value, now)
+        elif kind == "search":
+            self._found(answer.value, now)
+        elif kind == "requests":
+            self._confirmed(answer.value)
+
+    def _heard(self, answer: Answer, now: float) -> None:
+        """Keep track of whether SkyPilot answers; where it does not, ask less and less often."""
+        if answer.value is not None:
+            self._failures, self._silent_since, self._silent = 0, None, None
+            return
+        self._failures += 1
+        pause = min(LONGEST_POLL_S, POLL_S * 2 ** (self._failures - 1)) * random.uniform(0.75, 1.25)  # noqa: S311
+        for what in ("queue", "search", "requests"):
+            self._due[what] = now + pause
+        if self._silent_since is None:
+            self._silent_since = now
+        elif self._silent is None and now - self._silent_since > SILENT_S:
+            since = self._clock.now().strftime("%H:%M")
+            self._silent = f"SkyPilot has not answered since {since} UTC; this is what it said last"
+            log.warning("SkyPilot does not answer: %s", answer.error)
+
+    def _polled(self, value: Mapping[str, Any], now: float) -> None:
+        seen = {record.managed_id: record for record in map(statuses.read, value["records"]) if record is not None}
+        changed = False
+        for attempt in self._attempts.values():
+            if attempt.final is not None or not attempt.confirmed or attempt.collects:
+                continue
+            found = seen.get(attempt.ledger.managed_id or 0)
+            # An API server that was set up anew gives the same ids to others' jobs.
+            if found is not None and (found.name is None or found.name == attempt.ledger.name):
+                if attempt.see(found, now):
+                    changed = True
+                    self._note(attempt, found.facts())
+            elif value.get("complete"):
+                attempt.miss(now)
+        self._bury()
+        self._interval = POLL_S if changed else min(LONGEST_POLL_S, self._interval * 1.3)
+
+    def _found(self, value: Mapping[str, Any], now: float) -> None:
+        by_key: dict[Key, Seen] = {}
+        for seen in filter(None, map(statuses.read, value["records"])):
+            key = key_of(self._id(), seen.name)
+            if key in self._attempts and seen.managed_id not in self._attempts[key].ledger.dead:
+                by_key.setdefault(key, seen)
+        for attempt in self._attempts.values():
+            if not attempt.to_look_for or attempt.final is not None:
+                continue
+            if (found := by_key.get(attempt.key)) is not None:
+                self._know(attempt, managed_id=found.managed_id)
+                attempt.see(found, now)
+                self._note(attempt, found.facts())
+            elif value.get("complete"):
+                attempt.not_found(now)
+
+    def _confirmed(self, value: Mapping[str, Any]) -> None:
+        for attempt in self._attempts.values():
+            request = attempt.ledger.request_id
+            if request is None or attempt.request_failed is not None:
+                continue
+            if attempt.confirmed and attempt.inactive_since is None:
+                continue
+            answer = value.get(request)
+            if answer is None:
+                attempt.request_failed = "the API server does not know its request any more"
+            elif attempt.confirmed:
+                continue
+            elif answer.get("job_ids"):
+                self._know(attempt, managed_id=int(answer["job_ids"][0]))
+                self._due["queue"] = 0.0
+            elif answer["status"] in ("FAILED", "CANCELLED", "SUCCEEDED"):
+                attempt.request_failed = answer.get("error") or f"its request is {answer['status'].lower()}"
+
+    def _bury(self) -> None:
+        """What SkyPilot lost is cancelled: nothing is left of that launch, and another may be made."""
+        for attempt in [attempt for attempt in self._attempts.values() if attempt.buried]:
+            log.warning("job %d.%d: SkyPilot lost its launch; it is launched anew", *attempt.key)
+            if self._write(attempt.key, attempt.ledger.buried(), sync=True):
+                self._not_sent(attempt, "SkyPilot lost its launch before it started", excused=True)
+
+    # ------------------------------------------------------------------------------------------------------ ending
+
+    def stop(self, key: Key, cause: Cause, *, force: bool) -> None:
+        """Have it cancelled: at once, or as soon as SkyPilot's id of it is known."""
+        if (attempt := self._attempts.get(key)) is not None and attempt.stop is None:
+            attempt.stop, attempt.stopped_at = cause, self._clock.monotonic()
+            self._due["queue"] = 0.0
+
+    def abandon(self, key: Key) -> bool:
+        """True when it has not been sent, and now never will be."""
+        if key in self._attempts:
+            return False
+        self._waiting.pop(key, None)
+        return True
+
+    # ----------------------------------------------------------------------------------------------------- helpers
+
+    def facts(self) -> dict[Key, dict[str, Any]]:
+        """What has changed since this was last asked."""
+        changed, self._changed = self._changed, set()
+        found: dict[Key, dict[str, Any]] = {}
+        for key in changed:
+            if (attempt := self._attempts.get(key)) is not None:
+                found[key], attempt.new_facts = attempt.new_facts, {}
+        return found
+
+    def _price(self, attempt: Attempt, resources: Mapping[str, Any]) -> None:
+        """Ask once for each kind of machine what an hour of it costs."""
+        attempt.priced_as = what = json.dumps(resources, sort_keys=True)
+        if what not in self._prices:
+            self._prices[what] = None
+            self._ask(("price", what), "price", resources=dict(resources))
+        elif (price := self._prices[what]) is not None:
+            self._note(attempt, {"hourly_usd": price})
+
+    def _note(self, attempt: Attempt, facts: Mapping[str, Any]) -> None:
+        new = {name: value for name, value in facts.items() if attempt.facts.get(name) != value}
+        if new:
+            attempt.facts |= new
+            attempt.new_facts |= new
+            self._changed.add(attempt.key)
+
+    def _know(self, attempt: Attempt, *, request_id: str | None = None, managed_id: int | None = None) -> None:
+        attempt.ledger = attempt.ledger.knowing(request_id=request_id, managed_id=managed_id)
+        self._write(attempt.key, attempt.ledger, sync=False)  # lost, it is found again by its name
+
+    def _write(self, key: Key, ledger: Ledger, *, sync: bool) -> bool:
+        try:
+            ledger.save(self._folder(key), sync=sync)
+        except OSError as error:
+            log.warning("job %d.%d: what is known of its launch cannot be written down (%s)", *key, error)
+            return False
+        return True
+
+    def _folder(self, key: Key) -> Path:
+        return self._state_dir.attempt(*key)
+
+    def _id(self) -> str:
+        if self._project is None:
+            self._project = project_id(self._state_dir)
+        return self._project
+
+    def wake_fds(self) -> list[int]:
+        """Readable when the worker has answered."""
+        descriptor = self._client.fileno()
+        return [] if descriptor is None else [descriptor]
+
+    def rest(self) -> None:
+        """A worker takes hundreds of MB: without work, it goes."""
+        if not self._attempts and not self._waiting and self._clock.monotonic() - self._busy_at > IDLE_S:
+            self._asked.clear()
+            self._out.clear()
+            self._client.close()
+
+    def close(self) -> None:
+        """End the worker; managed jobs go on."""
+        self._client.close()
