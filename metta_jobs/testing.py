@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from metta_jobs.daemon.house import House
 from metta_jobs.executors.base import (
@@ -152,6 +153,9 @@ class FakeExecutor:
                 line.remove(key)
                 self.withdrawn.append(key)
         return True
+
+    def facts(self) -> dict[Key, dict[str, Any]]:
+        return {}
 
     def wake_fds(self) -> list[int]:
         return []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from metta_jobs.executors.base import Absent, Alive, Cause, Exited, Observation, Queued, Unknown
+from metta_jobs.executors.base import Absent, Alive, Cause, Exited, Failed, Observation, Queued, Unknown
 from metta_jobs.policy import RetryPolicy, cause_of
 from metta_jobs.states import JobState
 
@@ -28,6 +28,7 @@ class Live:
     force: bool
     timeout_s: float | None
     grace_s: float
+    queue_timeout_s: float | None = None
     launches: int = 0
     launch_due: bool = True
     ahead_s: float | None = None
@@ -90,7 +91,7 @@ def decide_live(live: Live, seen: Observation) -> Decision:
     """Decide about a live attempt."""
     decision = _decide(live, seen)
     if isinstance(decision, Finish) and live.retry is not None and not live.kill:
-        cause = cause_of(decision.state, decision.exit_code)
+        cause = seen.cause if isinstance(seen, Failed) else cause_of(decision.state, decision.exit_code)
         if cause is not None and live.retry.wants(cause, live.tries):
             return replace(decision, again_s=live.retry.pause_s(live.tries))
     return decision
@@ -104,6 +105,10 @@ def _decide(live: Live, seen: Observation) -> Decision:
             return _in_line(live, seen)
         case Exited():
             return _ended(live, seen)
+        case Failed():
+            if live.kill:
+                return Finish(JobState.KILLED, None, "killed on request")
+            return Finish(JobState.FAILED, None, seen.why)
         case Absent(launched=False) if live.state is JobState.LAUNCHING:
             return _never_started(live, seen)
         case Absent():
@@ -115,11 +120,31 @@ def _decide(live: Live, seen: Observation) -> Decision:
 
 
 def _in_line(live: Live, seen: Queued) -> Decision:
+    if seen.sent:
+        return _sent(live, seen)
     if live.kill:
         return Finish(JobState.KILLED, None, "killed before it started", void=True)
     if seen.behind and live.ahead_s is not None and live.ahead_s > SLOW_S:
         return Withdraw()
     return Keep()
+
+
+def _sent(live: Live, seen: Queued) -> Decision:
+    """Somebody else starts it when there is room: it can be ended, but not taken back."""
+    if seen.stopping is not None:
+        if live.force and not seen.stopping.forced:
+            return Stop(seen.stopping.cause, True, _ending(live, seen.stopping.cause))
+        late = seen.stopping.cause is Cause.TIMEOUT and live.queue_timeout_s is not None
+        return Keep(f"ending: {_waited(live)}" if late else _ending(live, seen.stopping.cause))
+    if live.kill:
+        return Stop(Cause.KILL, live.force, _ending(live, Cause.KILL))
+    if live.queue_timeout_s is not None and seen.waited_s is not None and seen.waited_s > live.queue_timeout_s:
+        return Stop(Cause.TIMEOUT, False, f"ending: {_waited(live)}")
+    return Keep(seen.note)
+
+
+def _waited(live: Live) -> str:
+    return f"not started in {live.queue_timeout_s:g} s (queue_timeout_s)"
 
 
 def _ended(live: Live, seen: Exited) -> Finish:
@@ -130,7 +155,7 @@ def _ended(live: Live, seen: Exited) -> Finish:
     if seen.stopped is Cause.TIMEOUT:
         return Finish(JobState.TIMED_OUT, code, _timeout_reason(live), seen.running_s)
     if code == 0:
-        return Finish(JobState.SUCCEEDED, 0, None, seen.running_s)
+        return Finish(JobState.SUCCEEDED, 0, seen.error, seen.running_s)
     return Finish(JobState.FAILED, code, seen.error or f"exit code {code}", seen.running_s)
 
 
@@ -151,9 +176,10 @@ def _never_started(live: Live, seen: Absent) -> Decision:
 
 def _vanished(live: Live, seen: Absent) -> Finish:
     if live.kill or seen.stopped is Cause.KILL:
-        return Finish(JobState.KILLED, None, "killed on request")
+        return Finish(JobState.KILLED, None, "killed on request" if live.kill else seen.note or "killed on request")
     if seen.stopped is Cause.TIMEOUT:
-        return Finish(JobState.TIMED_OUT, None, _timeout_reason(live))
+        never_ran = live.state is JobState.LAUNCHING and live.queue_timeout_s is not None
+        return Finish(JobState.TIMED_OUT, None, _waited(live) if never_ran else _timeout_reason(live))
     return Finish(JobState.LOST, None, seen.note or "its processes are gone and left no outcome record")
 
 

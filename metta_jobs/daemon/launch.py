@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 from metta_jobs.daemon.house import House, Launches
 from metta_jobs.environment import TOKEN_VARIABLE, wandb_mode
@@ -38,8 +39,11 @@ def launch(house: House, attempt: LiveAttempt) -> str | None:
             house.variables.clear()
         with house.store.read() as connection:
             house.variables[attempt.environment] = queue.variables(connection, attempt.environment)
-    environment = build_environment(attempt, house.state_dir, {**house.variables[attempt.environment], **secrets})
-    spec = LaunchSpec(attempt.key, attempt.lane, attempt.command, attempt.cwd, environment)
+    if attempt.remote is None:
+        environment = build_environment(attempt, house.state_dir, {**house.variables[attempt.environment], **secrets})
+        spec = LaunchSpec(attempt.key, attempt.lane, attempt.command, attempt.cwd, environment)
+    else:
+        spec = _elsewhere(attempt, attempt.remote, house.variables[attempt.environment], secrets)
     try:
         house.executors[attempt.executor].launch(spec)
     except LaunchRefused as refusal:
@@ -59,6 +63,34 @@ def launch(house: House, attempt: LiveAttempt) -> str | None:
     return None
 
 
+def _elsewhere(
+    attempt: LiveAttempt, remote: Mapping[str, Any], submitted: Mapping[str, str], secrets: Mapping[str, str]
+) -> LaunchSpec:
+    """What an attempt takes along to another machine: of its submitter's environment nothing but W&B's settings, of the
+    secrets those that it names, and W&B's key."""
+    named = {*attempt.named_secrets, "WANDB_API_KEY"}
+    along = {name: value for name, value in submitted.items() if name in _WANDB}
+    theirs = {**along, **attempt.env, **remote.get("env", {})}
+    sent = {name: value for name, value in secrets.items() if name in named}
+    if "WANDB_MODE" not in theirs:
+        theirs["WANDB_MODE"] = "online" if "WANDB_API_KEY" in sent else "offline"
+    environment = {"PYTHONUNBUFFERED": "1", **theirs, **_who(attempt)}
+    return LaunchSpec(
+        attempt.key,
+        attempt.lane,
+        attempt.command,
+        attempt.cwd,
+        environment,
+        attempt.name,
+        attempt.grace_s,
+        sent,
+        remote,
+    )
+
+
+_WANDB = ("WANDB_ENTITY", "WANDB_PROJECT", "WANDB_BASE_URL", "WANDB_MODE", "WANDB_TAGS", "WANDB_NOTES")
+
+
 def build_environment(attempt: LiveAttempt, state_dir: StateDir, submitted: Mapping[str, str]) -> dict[str, str]:
     """Return the submitter's environment with what is known of its secrets, the job's own variables, and ours.
 
@@ -67,17 +99,28 @@ def build_environment(attempt: LiveAttempt, state_dir: StateDir, submitted: Mapp
     """
     folder = f"{state_dir.root}/jobs/{attempt.key[0]}/{attempt.key[1]}"
     theirs = {**submitted, **attempt.env}
-    (job_id, number), name = attempt.key, attempt.name
     ours = {
+        **_who(attempt),
         TOKEN_VARIABLE: state_dir.token(*attempt.key),
         STATE_DIR_VARIABLE: str(state_dir.root),
+        "METTA_JOB_DIR": folder,
+        **visible(attempt.gpus),
+        "WANDB_DIR": folder,
+    }
+    defaults = {"PYTHONUNBUFFERED": "1"}
+    if "WANDB_MODE" not in theirs:
+        defaults["WANDB_MODE"] = wandb_mode(theirs)
+    return {**defaults, **theirs, **ours}
+
+
+def _who(attempt: LiveAttempt) -> dict[str, str]:
+    """What tells a job, wherever it runs, which one it is."""
+    (job_id, number), name = attempt.key, attempt.name
+    return {
         "METTA_JOB_ID": str(job_id),
         "METTA_JOB_NAME": name,
         "METTA_GROUP": attempt.group,
         "METTA_ATTEMPT": str(number),
-        "METTA_JOB_DIR": folder,
-        **visible(attempt.gpus),
-        "WANDB_DIR": folder,
         "WANDB_RUN_ID": f"{attempt.group}-{name}-{job_id}-{number}".translate(_NOT_IN_RUN_ID)[-128:],
         "WANDB_NAME": name,
         "WANDB_RUN_GROUP": attempt.group,
@@ -85,10 +128,6 @@ def build_environment(attempt: LiveAttempt, state_dir: StateDir, submitted: Mapp
         # wandb writes its log every 15 s by itself; the monitor lives by that log.
         "WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL": "1",
     }
-    defaults = {"PYTHONUNBUFFERED": "1"}
-    if "WANDB_MODE" not in theirs:
-        defaults["WANDB_MODE"] = wandb_mode(theirs)
-    return {**defaults, **theirs, **ours}
 
 
 _NOT_IN_RUN_ID = str.maketrans(dict.fromkeys(":;,#?/'=@+", "-"))

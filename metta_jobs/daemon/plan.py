@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from metta_jobs.daemon.patience import Ages
 from metta_jobs.daemon.slots import Slots
@@ -67,8 +67,12 @@ def plan(
     standing = Counter(lines or {})
     for job in ready:
         waited, pause = ages(job)
-        verdict = _held_back(job, slots, groups, waited, pause) or _for_slots(job, slots, waited)
-        if isinstance(verdict, Claim):
+        elsewhere = job.executor != "local"
+        held_back = _held_back(job, slots, groups, waited, pause)
+        verdict: Verdict = held_back or (Claim() if elsewhere else _for_slots(job, slots, waited))
+        if isinstance(verdict, Claim) and elsewhere:
+            slots.take(replace(_holding(job, (), 1), elsewhere=True))
+        elif isinstance(verdict, Claim):
             share = job.need.gpus if 0 < job.need.gpus < 1 else 1
             slots.take(_holding(job, verdict.gpus, share))
             verdict = Claim(verdict.gpus, share)

@@ -28,6 +28,9 @@ from metta_jobs.executors.local import LocalExecutor
 from metta_jobs.executors.machine import memory_gb, usable_cpus
 from metta_jobs.executors.neighbours import Neighbours
 from metta_jobs.executors.processes import belongs_to, boot_id
+from metta_jobs.executors.sky.client import SkyClient
+from metta_jobs.executors.sky.executor import SkyExecutor
+from metta_jobs.executors.sky.python import find_python
 from metta_jobs.filesystem import refuse_network
 from metta_jobs.paths import StateDir, find_project
 from metta_jobs.settings import Settings
@@ -61,11 +64,17 @@ def run(root: Path) -> None:
             f"A daemon runs already{f' (pid {other.pid})' if other else ''}; `metta daemon stop` ends it, and jobs "
             "go on without it."
         )
+    clock, project = SystemClock(), find_project(root.parent)
+
+    def sky_python() -> str:
+        return find_python(Settings.load(project).sky_python)
+
+    sky = SkyExecutor(state_dir, SkyClient(sky_python, state_dir.root / "sky.log"), clock, sky_python)
     house = House(
         store=store,
         state_dir=state_dir,
-        executors={LocalExecutor.name: LocalExecutor(state_dir)},
-        clock=SystemClock(),
+        executors={LocalExecutor.name: LocalExecutor(state_dir), SkyExecutor.name: sky},
+        clock=clock,
         machine=find_machine(settings),
         boot=boot_id(),
         # All of it: a person may have named a secret that does not look like one.
@@ -75,7 +84,6 @@ def run(root: Path) -> None:
         capacity.save(connection, house.clock.now(), house.machine)
         transitions.catch_up(connection, house.clock.now())
     house.neighbours = Neighbours(settings, house.clock, lambda pid: belongs_to(pid, str(root)))
-    project = find_project(root.parent)
     means = Means(state_dir, project, lambda name: Settings.load(project).webhook(name))
     courier = Courier(means, house.secrets)
     logs = LogKeeper(state_dir, house.clock)

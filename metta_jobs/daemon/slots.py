@@ -33,6 +33,9 @@ class Slots:
 
     def take(self, holding: Holding) -> None:
         """Note that an attempt holds these slots."""
+        if holding.elsewhere:
+            self.in_groups[holding.group_id] += 1
+            return
         if holding.lane in self.lanes:
             return
         self._refused = {}

@@ -23,9 +23,6 @@ def is_due(house: House) -> bool:
 def claim(house: House, connection: sqlite3.Connection) -> tuple[dict[int, int], bool]:
     """Claim what can start, in the order of the queue; return job → attempt of the claims, and if anything changed."""
     moment = house.clock.monotonic()
-    local = house.executors.get("local")
-    if local is None:
-        return {}, False
     look_at_all = moment - house.all_seen_at >= LOOK_AT_ALL_S
     until: list[float] = []
     starts: list[transitions.Start] = []
@@ -40,12 +37,14 @@ def claim(house: House, connection: sqlite3.Connection) -> tuple[dict[int, int],
     groups = queue.group_limits(connection)
     for job, verdict in plan(queue.ready_jobs(connection), slots, groups, house.patience, lines):
         if isinstance(verdict, Claim):
+            if (executor := house.executors.get(job.executor)) is None:
+                continue
             need = job.need
             starts.append(
                 transitions.Start(
                     job.job_id,
-                    local.name,
-                    verdict.lane or local.lane(),
+                    executor.name,
+                    verdict.lane or executor.lane(),
                     verdict.gpus,
                     verdict.gpu_share,
                     need.cpus,

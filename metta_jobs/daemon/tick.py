@@ -6,6 +6,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from metta_jobs.daemon import decide, start
 from metta_jobs.daemon.house import House, Launches
@@ -31,9 +32,10 @@ class _Record:
     ends: list[transitions.End] = field(default_factory=list)
     back: list[Key] = field(default_factory=list)
     reasons: dict[Key, str | None] = field(default_factory=dict)
+    facts: dict[Key, dict[str, Any]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.alive or self.ends or self.back or self.reasons)
+        return bool(self.alive or self.ends or self.back or self.reasons or self.facts)
 
 
 def tick(house: House) -> bool:
@@ -119,6 +121,8 @@ def act(house: House, rows: Sequence[LiveRow], seen: Mapping[Key, Observation]) 
                 note = decision.note
         if note != row.reason:
             record.reasons[row.key] = note
+    for executor in house.executors.values():
+        record.facts |= executor.facts()
     return record
 
 
@@ -129,6 +133,8 @@ def write_down_and_claim(house: House, record: _Record) -> tuple[dict[int, int],
     start.look_at_neighbours(house)
     with house.store.write() as connection:
         now = house.clock.now()
+        if record.facts:
+            transitions.know(connection, now, record.facts)
         if record.alive:
             transitions.seen_alive(connection, now, record.alive)
         if record.ends:
@@ -172,7 +178,8 @@ def _facts(
         launch_due=house.clock.monotonic() >= launches.next_at,
         ahead_s=max((s for s in ahead if s is not None), default=None),
         alone=len(lane) == 1,
-        same_boot=attempt.boot in ("", house.boot),
+        same_boot=attempt.executor != "local" or attempt.boot in ("", house.boot),
+        queue_timeout_s=attempt.queue_timeout_s if attempt.remote is not None else None,
         retry=None if attempt.retry is None else RetryPolicy.model_validate(attempt.retry),
         tries=attempt.tries,
     )

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import psutil
 import pytest
 
 from metta_jobs.daemon import control
@@ -132,19 +133,17 @@ def test_what_a_job_leaves_running_is_ended_with_it(manager: JobManager, tmp_pat
     assert processes.start_mark(int(log.read_text())) is None
 
 
-@pytest.mark.parametrize("how", ["env -i setsid sleep 7777 &", "(setsid env -i sh -c 'sleep 7777 & sleep 7777' &)"])
+@pytest.mark.parametrize("how", ["env -i setsid sleep {} &", "(setsid env -i sh -c 'sleep {} & sleep {}' &)"])
 def test_descendants_that_drop_their_session_and_environment_are_ended(
     manager: JobManager, tmp_path: Path, how: str
 ) -> None:
-    script = f"{how}\nsleep 0.3; ps -o pid= -C sleep > {tmp_path}/pids; exit 3"
+    seconds = f"7777.{os.getpid()}{len(how)}"  # others on this machine sleep, too
+    script = f"{how.replace('{}', seconds)}\nsleep 0.3; ps -o args= -C sleep > {tmp_path}/seen; exit 3"
     (job,) = manager.submit([JobConfig(name="a", command=("sh", "-c", script))], group="g").jobs
     (ended,) = manager.wait([job.id], timeout_s=30)
     assert (ended.state, ended.exit_code) == (JobState.FAILED, 3)
-    started = (tmp_path / "pids").read_text().split()
-    assert started
-    for pid in started:
-        cmdline = Path(f"/proc/{pid}/cmdline")
-        assert not cmdline.exists() or b"7777" not in cmdline.read_bytes()
+    assert seconds in (tmp_path / "seen").read_text()
+    assert not [p.pid for p in psutil.process_iter(["cmdline"]) if seconds in " ".join(p.info["cmdline"] or ())]
 
 
 def test_a_script_that_signals_its_own_group_does_not_take_the_runner_along(manager: JobManager) -> None:
