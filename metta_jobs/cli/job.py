@@ -11,6 +11,7 @@ import typer
 from metta_jobs.cli import job_change, job_events, job_queue, looking, prune
 from metta_jobs.cli.context import complete_group, manager, print_json, reader
 from metta_jobs.cli.looking import SHOWN_GROUPS, one_job
+from metta_jobs.errors import InvalidInput
 from metta_jobs.states import JobState
 from metta_jobs.views import JobView
 
@@ -33,9 +34,20 @@ def list_jobs(
     group: Annotated[str | None, typer.Argument(help="Show this group's jobs.", autocompletion=complete_group)] = None,
     state: Annotated[str | None, typer.Option(help="Only jobs in this state (or groups that have some).")] = None,
     everything: Annotated[bool, typer.Option("--all", help=f"All groups, not only the newest {SHOWN_GROUPS}.")] = False,
+    remote_orphans: Annotated[
+        bool, typer.Option("--remote-orphans", help="Managed jobs of this queue in SkyPilot that no job here owns.")
+    ] = False,
+    cancel: Annotated[bool, typer.Option("--cancel", help="With --remote-orphans: have them cancelled.")] = False,
     as_json: Json = False,
 ) -> None:
     """List groups with their counts, or the jobs of one group."""
+    if remote_orphans:
+        from metta_jobs.cli.orphans import orphans
+
+        orphans(cancel=cancel, as_json=as_json)
+        return
+    if cancel:
+        raise InvalidInput("--cancel goes with --remote-orphans; jobs here are ended by `metta job kill`.")
     looking.list_jobs(group, state, everything, as_json)
 
 

@@ -54,6 +54,12 @@ def submit(
     gpus: Annotated[float, typer.Option(min=0, help="GPUs it gets; 0.5 shares one.")] = 0,
     cpus: Annotated[float, typer.Option(min=0, help="CPU slots it holds.")] = 1,
     memory_gb: Annotated[float, typer.Option(min=0, help="Memory it holds, in GB.")] = 0,
+    remote: Annotated[
+        bool, typer.Option("--remote", help="Run it through SkyPilot, with these GPUs, CPUs and memory a node.")
+    ] = False,
+    infra: Annotated[
+        str | None, typer.Option(help="Where SkyPilot runs it: cloud[/region[/zone]], slurm, k8s/context. Remote.")
+    ] = None,
     priority: Annotated[int, typer.Option(help="Higher starts first.")] = 0,
     timeout: Annotated[float | None, typer.Option(help="Limit of its running time, in seconds.")] = None,
     retries: Annotated[int, typer.Option(min=0, help="How often it is tried again when it fails.")] = 0,
@@ -72,9 +78,7 @@ def submit(
         values: dict[str, Any] = {
             "name": chosen,
             "command": tuple(command),
-            "gpus": gpus,
-            "cpus": cpus,
-            "memory_gb": memory_gb,
+            **_resources(gpus, cpus, memory_gb, infra, remote=remote or infra is not None),
             "priority": priority,
             "timeout_s": timeout,
             "retry": {"max_attempts": retries + 1} if retries else None,
@@ -90,6 +94,13 @@ def submit(
     typer.echo(f"Job {job.id} ({job.group}/{job.name}) is submitted. `{PROGRAM} job logs {job.id} -f` follows it.")
 
 
+def _resources(gpus: float, cpus: float, memory_gb: float, infra: str | None, *, remote: bool) -> dict[str, Any]:
+    if not remote:
+        return {"gpus": gpus, "cpus": cpus, "memory_gb": memory_gb}
+    asked = {"gpus": gpus, "cpus": cpus or None, "memory_gb": memory_gb or None}
+    return {"remote": asked if infra is None else {**asked, "infra": infra}}
+
+
 def _config(values: dict[str, Any], after: list[str], settings: list[str]) -> JobConfig:
     from pydantic import ValidationError
 
@@ -101,7 +112,8 @@ def _config(values: dict[str, Any], after: list[str], settings: list[str]) -> Jo
     except ValidationError as error:
         first = error.errors()[0]
         message = first["msg"].removeprefix("Value error, ")
-        raise InvalidInput(f"--{str(first['loc'][0]).removesuffix('_s')}: {message}.") from error
+        option = str(first["loc"][-1]) if first["loc"][0] == "remote" else str(first["loc"][0]).removesuffix("_s")
+        raise InvalidInput(f"--{option.replace('_', '-')}: {message}.") from error
     except ValueError as error:
         raise InvalidInput(f"--after: {error}.") from error
     return override(config, settings)

@@ -20,7 +20,7 @@ from metta_jobs.display.sanitize import clean_lines, one_line
 from metta_jobs.display.targets import KINDS, link_of, shown_target
 from metta_jobs.metrics.artifacts import Artifact
 from metta_jobs.states import FAILURES, LIVE
-from metta_jobs.views import EventView, JobView, hooks_words
+from metta_jobs.views import EventView, JobView, RemoteView, hooks_words
 
 _OUTPUT_LINES = 20
 
@@ -78,8 +78,11 @@ def _facts(job: JobView, artifacts: Sequence[Artifact], now: datetime) -> Iterat
             Text.assemble(f"{one_line(name)} ({parent.job_id})  ", (f"{mark.symbol} {mark.word}", mark.style)),
         )
     yield "executor", Text(one_line(job.executor))
-    memory = f", {job.memory_gb:g} GB of memory" if job.memory_gb else ""
-    yield "resources", Text(f"{job.gpus:g} GPUs, {job.cpus:g} CPUs{memory}")
+    if job.remote is not None:
+        yield from _elsewhere(job.remote)
+    else:
+        memory = f", {job.memory_gb:g} GB of memory" if job.memory_gb else ""
+        yield "resources", Text(f"{job.gpus:g} GPUs, {job.cpus:g} CPUs{memory}")
     if job.devices:
         share = f" ({job.device_share:g} of it)" if job.device_share < 1 else ""
         yield "on GPUs" if job.state in LIVE else "GPUs had", Text(one_line(", ".join(job.devices) + share))
@@ -122,6 +125,21 @@ def _retried(retry: Mapping[str, Any]) -> str:
         words.append(f"never on {', '.join(map(str, retry['never_on']))}")
     longer = f", each pause {retry['factor']:g} times the one before" if retry["factor"] != 1 else ""
     return "; ".join([*words, f"after {duration(retry['backoff_s'])}{longer}"])
+
+
+def _elsewhere(remote: RemoteView) -> Iterator[tuple[str, Text]]:
+    if remote.managed_id is not None:
+        yield "managed job", Text(f"{remote.managed_id} ({one_line(remote.managed_name or '')})")
+    if remote.status is not None:
+        yield "SkyPilot", Text(one_line(f"{remote.status}: {remote.detail}" if remote.detail else remote.status))
+    if remote.recoveries:
+        yield "recovered", Text(f"{remote.recoveries} ×, on new machines")
+    where = " · ".join(one_line(part) for part in (remote.infra, remote.resources) if part)
+    if where:
+        yield "runs on", Text(where)
+    if remote.hourly_usd is not None:
+        spent = "" if remote.cost_usd is None else f", {remote.cost_usd:.2f} $ so far"
+        yield "price", Text(f"{remote.hourly_usd:.2f} $ an hour{spent}")
 
 
 def _grid(facts: Iterator[tuple[str, Text]]) -> Table:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from metta_jobs.display.watch import watch_group
 from metta_jobs.errors import InvalidInput, MettaError, MissingExtra, nearest
 from metta_jobs.executors.devices import find_gpus
-from metta_jobs.job import Dependency, JobConfig, Name, RemoteConfig
+from metta_jobs.executors.sky.ledger import managed_name
+from metta_jobs.executors.sky.python import find_python
+from metta_jobs.job import Dependency, JobConfig, Name
 from metta_jobs.manager import JobManager
 from metta_jobs.policy import GroupConfig, Hooks, RetryPolicy
 from metta_jobs.recipe import build
+from metta_jobs.remote import RemoteConfig
 from metta_jobs.settings import Settings
 from metta_jobs.states import DependencyKind
 from metta_jobs.tool import Tool
@@ -31,7 +36,8 @@ class ExperimentTool(Tool):
     <recipe>_<function>_<date>_<time>. `gpus` is per run (remotely 1 by default; locally 1 where the machine has any),
     `timeout_s` limits a run's running time, `retry` says when it is tried again. `priority`, `max_parallel` (runs at a
     time), `max_failures` (then the rest is stopped) and `on_end` (whom to tell) are the group's. `remote` runs them
-    through SkyPilot on `nodes` nodes each, `spot` or not. `metrics_to_track` are keys for the monitor and the notebook,
+    through SkyPilot on `nodes` nodes each, `spot` or not (where there is spot), on `infra`; `sky` holds other fields of
+    RemoteConfig (sky.cpus=4, sky.max_runtime_hours=12). `metrics_to_track` are keys for the monitor and the notebook,
     which goes to `notebook_path` or notebooks/<group>.ipynb.
 
     All runs are submitted at once and run in parallel as far as there are slots. The notebook is a job of the group
@@ -46,6 +52,9 @@ class ExperimentTool(Tool):
     nodes: PositiveInt = 1
     spot: bool = True
     remote: bool = True
+    infra: str | None = None
+    sky: dict[str, Any] = Field(default_factory=dict)
+    skip_git_check: bool = False
     timeout_s: float | None = Field(default=None, gt=0)
     retry: RetryPolicy | None = None
     priority: int = 0
@@ -101,6 +110,8 @@ class ExperimentTool(Tool):
     def submit(self, manager: JobManager) -> str:
         """Submit the runs and the notebook as a new group; return its name."""
         configs = self.jobs(manager.project_dir)
+        if self.remote:
+            self._preflight(configs, manager)
         assert self.group is not None
         options = GroupConfig(
             priority=self.priority,
@@ -109,6 +120,23 @@ class ExperimentTool(Tool):
             on_end=self.on_end,
         )
         return manager.submit(configs, group=self.group, new_group=True, options=options).name
+
+    def _preflight(self, configs: list[JobConfig], manager: JobManager) -> None:
+        from metta_jobs.manager.preflight import preflight
+        from metta_jobs.manager.sky import Sky
+
+        def check() -> Mapping[str, Any]:
+            with Sky(manager.state_dir, manager.project_dir) as sky:
+                return sky.ask("check")
+
+        preflight(
+            configs,
+            manager.project_dir,
+            skip_git_check=self.skip_git_check,
+            check=check,
+            find_python=lambda: find_python(Settings.load(manager.project_dir).sky_python),
+            name_of=lambda config: managed_name("00000000", (1, 1), config.name),
+        )
 
     def _job(self, name: str, project: Path, gpus: float) -> JobConfig:
         arguments = self.args_per_run.get(name, [])
@@ -124,10 +152,19 @@ class ExperimentTool(Tool):
             timeout_s=self.timeout_s,
             retry=self.retry,
             metrics=tuple(self.metrics_to_track),
-            remote=RemoteConfig(gpus=1 if self.gpus is None else self.gpus, nodes=self.nodes, spot=self.spot)
-            if self.remote
-            else None,
+            remote=self._elsewhere() if self.remote else None,
         )
+
+    def _elsewhere(self) -> RemoteConfig:
+        asked: dict[str, Any] = {"nodes": self.nodes, "gpus": self.gpus, "infra": self.infra}
+        if "spot" in self.model_fields_set:
+            asked["spot"] = self.spot
+        try:
+            return RemoteConfig(**{key: value for key, value in asked.items() if value is not None} | self.sky)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "remote"
+            raise InvalidInput(f"{where}: {first['msg'].removeprefix('Value error, ')}.") from error
 
     def _local_gpus(self, project: Path) -> float:
         if self.remote:

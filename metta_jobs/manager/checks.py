@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from metta_jobs.daemon.slots import Slots
-from metta_jobs.errors import InvalidInput
+from metta_jobs.errors import InvalidInput, MettaError
 from metta_jobs.executors.devices import find_gpus
 from metta_jobs.executors.machine import memory_gb, usable_cpus
+from metta_jobs.executors.sky.python import find_python
 from metta_jobs.job import JobConfig
 from metta_jobs.recipe.build import build, override, split_argument
+from metta_jobs.remote import RemoteConfig
 from metta_jobs.settings import Settings
 from metta_jobs.store.capacity import Machine
 from metta_jobs.store.queue import Need
@@ -39,17 +41,14 @@ def check_jobs(configs: Sequence[JobConfig], project: Path, machine: Machine | N
         alike = (config.command[0], config.cwd, config.env.get("PATH"), config.gpus, config.cpus, config.memory_gb)
         like = seen.get((*alike, config.remote, config.secrets))
         if like is None:
-            like = seen[(*alike, config.remote, config.secrets)] = _checked(config, slots)
+            like = seen[(*alike, config.remote, config.secrets)] = _checked(config, slots, project)
         checked.append(config.model_copy(update={"cwd": like.cwd}))
     return checked
 
 
-def _checked(config: JobConfig, slots: Slots) -> JobConfig:
+def _checked(config: JobConfig, slots: Slots, project: Path) -> JobConfig:
     if config.remote is not None:
-        raise InvalidInput(
-            f"The job {config.name!r} is remote, and this version of metta-jobs runs jobs on this machine only: say "
-            "remote=false."
-        )
+        return _checked_remote(config, config.remote, project)
     cwd = (config.cwd or Path.cwd()).expanduser().resolve()
     if not cwd.is_dir():
         raise InvalidInput(f"The job {config.name!r} is to run in {cwd}, which is no folder.")
@@ -66,6 +65,26 @@ def _checked(config: JobConfig, slots: Slots) -> JobConfig:
     if reason := slots.never_fits(Need(config.gpus, config.cpus, config.memory_gb)):
         raise InvalidInput(f"The job {config.name!r} can never start: {reason}.")
     return config.model_copy(update={"cwd": cwd})
+
+
+def _checked_remote(config: JobConfig, remote: RemoteConfig, project: Path) -> JobConfig:
+    """A remote job runs in its copy of the project, at the same place below it."""
+    try:
+        find_python(Settings.load(project).sky_python)
+    except MettaError as error:
+        raise InvalidInput(f"The job {config.name!r} is remote. {error}") from error
+    if missing := [name for name in (*config.secrets, *remote.secrets) if name not in os.environ]:
+        raise InvalidInput(f"The job {config.name!r} wants the secret {missing[0]}, which is not in your environment.")
+    if config.cwd is None or remote.workdir is None or isinstance(remote.workdir, Path):
+        return config
+    cwd = config.cwd.expanduser()
+    if not cwd.is_absolute():
+        return config
+    if not cwd.resolve().is_relative_to(project.resolve()):
+        raise InvalidInput(
+            f"The job {config.name!r} is to run in {cwd}, which is not in the project that it takes along ({project})."
+        )
+    return config.model_copy(update={"cwd": cwd.resolve().relative_to(project.resolve())})
 
 
 def changed(config: JobConfig, arguments: Sequence[str], project: Path, machine: Machine | None = None) -> JobConfig:

@@ -15,6 +15,7 @@ from metta_jobs.errors import InvalidInput, StoreError
 from metta_jobs.job import JobConfig, check_name
 from metta_jobs.manager.checks import changed, check_jobs
 from metta_jobs.manager.look import Reader, Target
+from metta_jobs.manager.shipping import ship
 from metta_jobs.policy import GroupConfig
 from metta_jobs.recipe.build import override, split_argument
 from metta_jobs.states import JobState
@@ -63,6 +64,7 @@ class JobManager(Reader):
         except ValueError as error:
             raise InvalidInput(f"{error}.") from error
         checked = check_jobs(configs, self.project_dir, self._machine())
+        checked = ship(checked, self.project_dir, self._dir.root / "snapshots")
         variables, secrets = split(os.environ, _secret_names(configs, options))
         environment = environment_id(variables, secrets, self._dir.salt())
         control.hand_over(self._dir, environment, secrets)
@@ -287,5 +289,7 @@ class JobManager(Reader):
 def _secret_names(configs: Sequence[JobConfig], options: GroupConfig | None) -> set[str]:
     """Variables that are secrets whatever they look like: those that jobs name, and addresses of webhooks."""
     hooks = [*((options and options.on_end) or ()), *(hook for config in configs for hook in config.on_end)]
-    named = {name for config in configs for name in config.secrets}
+    named = {
+        name for config in configs for name in (*config.secrets, *(config.remote.secrets if config.remote else ()))
+    }
     return named | {hook.webhook for hook in hooks if hook.webhook is not None}

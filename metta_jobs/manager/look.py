@@ -14,7 +14,7 @@ from metta_jobs.errors import InvalidInput, NoState, UnknownName, nearest
 from metta_jobs.filesystem import refuse_network
 from metta_jobs.paths import PROGRAM, STATE_DIR_VARIABLE, StateDir, find_project, find_state_dir
 from metta_jobs.states import JobState
-from metta_jobs.store import read
+from metta_jobs.store import queue, read
 from metta_jobs.store.engine import Store
 from metta_jobs.store.words import AGAIN
 from metta_jobs.views import EventView, GroupSummary, GroupView, JobView
@@ -172,6 +172,11 @@ class Reader:
     def daemon(self) -> Holder | None:
         """The daemon that runs, None when there is none."""
         return holder(self._dir.daemon_lock)
+
+    def live_attempts(self) -> set[tuple[int, int]]:
+        """(job id, attempt) of everything that is being launched or runs."""
+        with self._store.read() as connection:
+            return {row.key for row in queue.live_rows(connection)}
 
     def warning(self, unfinished: bool) -> str | None:
         """What a reader must know about jobs that have not ended while no daemon runs; None when all is well."""
