@@ -197,6 +197,7 @@ class GroupView:
     max_parallel: int | None = None
     max_failures: int | None = None
     paused_at: datetime | None = None
+    on_end: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
 
     @property
     def counts(self) -> Counts:
@@ -217,6 +218,7 @@ class GroupView:
             "max_parallel": self.max_parallel,
             "max_failures": self.max_failures,
             "paused_at": _iso(self.paused_at),
+            "on_end": [dict(hook) for hook in self.on_end],
             "counts": vars(self.counts),
             "jobs": [job.to_dict() for job in self.jobs],
         }

@@ -8,6 +8,7 @@ import typer
 
 from metta_jobs.cli.context import complete_group, manager, print_json
 from metta_jobs.errors import InvalidInput
+from metta_jobs.views import hooks_words
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON with stable keys.")]
 Groups = Annotated[list[str], typer.Argument(metavar="GROUP…", help="Groups.", autocompletion=complete_group)]
@@ -43,7 +44,8 @@ def edit(
                 print_json({key: value for key, value in group.to_dict().items() if key != "jobs"})
                 return
             limits = f"max_parallel={_shown(group.max_parallel)}, max_failures={_shown(group.max_failures)}"
-            typer.echo(f"{target}: priority={group.priority}, {limits}.")
+            told = f"its end is told by {hooks_words(group.on_end)}" if group.on_end else "nobody is told of its end"
+            typer.echo(f"{target}: priority={group.priority}, {limits}; {told}.")
             return
         (job_id,) = opened.ids([target])
         job = opened.edit(job_id, changes)

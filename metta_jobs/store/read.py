@@ -84,6 +84,7 @@ def group_view(connection: sqlite3.Connection, state_dir: StateDir, name: str) -
         max_parallel=row["max_parallel"],
         max_failures=row["max_failures"],
         paused_at=to_time(row["paused_at"]),
+        on_end=tuple(json.loads(row["on_end"])),
     )
 
 

@@ -60,7 +60,13 @@ def test_edit_changes_a_job_or_a_group(full: JobManager) -> None:
     assert full.job(2).timeout_s == 60
     view = told_json("edit", "g/b", "priority=3", "cpus=0.5")
     assert (view["id"], view["priority"], view["cpus"], view["state"]) == (3, 3, 0.5, "pending")
-    assert told("edit", "g", "max_parallel=1", "priority=2") == "g: priority=2, max_parallel=1, max_failures=none.\n"
+    limits = "g: priority=2, max_parallel=1, max_failures=none"
+    assert told("edit", "g", "max_parallel=1", "priority=2") == f"{limits}; nobody is told of its end.\n"
+    hooks = '[{"command": ["true", "x"], "on": "failure"}, {"desktop": true}]'
+    said = "its end is told by the command true (on failure), a desktop notification"
+    assert told("edit", "g", f"on_end={hooks}") == f"{limits}; {said}.\n"
+    assert [hook["on"] for hook in told_json("list", "g")["on_end"]] == ["failure", "any"]
+    assert told("edit", "g", "on_end=[]") == f"{limits}; nobody is told of its end.\n"
     group = told_json("edit", "g", "max_parallel=null", "max_failures=4")
     assert (group["group"], group["max_parallel"], group["max_failures"], "jobs" in group) == ("g", None, 4, False)
     assert [j.priority for j in full.group("g").jobs] == [2, 5]
