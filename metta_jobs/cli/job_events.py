@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from metta_jobs.cli.context import complete_group, console, print_json, reader
+from metta_jobs.errors import nearest
 
 if TYPE_CHECKING:
     from metta_jobs.manager import Reader
@@ -56,6 +57,9 @@ def watch_events(
 ) -> None:
     """Print each event as it happens, until Ctrl-C. Who was away goes on with --after and the last id it saw."""
     with reader() as opened:
+        known = [group.name for group in opened.groups()] if groups else []
+        for name in [name for name in groups or () if name not in known]:
+            typer.echo(f"There is no group {name!r} yet: waiting for it.{nearest(name, known)}", err=True)
         for event in _follow(opened, opened.last_event() if after is None else after):
             if groups and event.group not in groups:
                 continue

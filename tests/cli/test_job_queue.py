@@ -347,3 +347,14 @@ def test_a_queue_that_is_not_there_cannot_be_watched(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert "There are no jobs yet" in done.stderr
     assert not (tmp_path / "none").exists()
+
+
+def test_watching_a_group_that_is_not_there_says_so(full: JobManager) -> None:
+    command = [sys.executable, "-m", "metta_jobs", "job", "watch-events", "gg"]
+    watching = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert watching.stderr is not None
+    said = watching.stderr.readline()
+    watching.kill()
+    watching.wait()
+    watching.stderr.close()
+    assert said == "There is no group 'gg' yet: waiting for it. Did you mean 'g'?\n"
