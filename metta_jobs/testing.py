@@ -35,7 +35,7 @@ from metta_jobs.states import JobState
 from metta_jobs.store import capacity, read, submit
 from metta_jobs.store.capacity import Machine
 from metta_jobs.store.engine import Store
-from metta_jobs.views import JobView
+from metta_jobs.views import JobView, Silence
 
 
 class ManualClock:
@@ -156,6 +156,9 @@ class FakeExecutor:
 
     def facts(self) -> dict[Key, dict[str, Any]]:
         return {}
+
+    def silence(self) -> Silence | None:
+        return None
 
     def wake_fds(self) -> list[int]:
         return []

@@ -96,6 +96,11 @@ class JobView:
         )
         return self.state.terminal and self.state is not JobState.SUCCEEDED and not unneeded
 
+    @property
+    def elsewhere(self) -> bool:
+        """True while it runs, or is started, on another machine."""
+        return self.state.live and self.executor != "local"
+
     def to_dict(self) -> dict[str, Any]:
         """The stable JSON form."""
         return {
@@ -205,6 +210,17 @@ class GroupView:
         return Counts.of(Counter(job.state for job in self.jobs))
 
     @property
+    def cost_usd(self) -> float | None:
+        """What its jobs have cost elsewhere, all attempts, in US dollars; None where no price is known."""
+        known = [job.remote.cost_usd for job in self.jobs if job.remote and job.remote.cost_usd is not None]
+        return sum(known) if known else None
+
+    @property
+    def elsewhere(self) -> bool:
+        """True while some of its jobs run, or are started, on other machines."""
+        return any(job.elsewhere for job in self.jobs)
+
+    @property
     def finished(self) -> bool:
         """True when no job of the group can change without a retry."""
         return all(job.state.terminal for job in self.jobs)
@@ -220,6 +236,7 @@ class GroupView:
             "paused_at": _iso(self.paused_at),
             "on_end": [dict(hook) for hook in self.on_end],
             "counts": vars(self.counts),
+            "cost_usd": self.cost_usd,
             "jobs": [job.to_dict() for job in self.jobs],
         }
 
@@ -256,6 +273,16 @@ class EventView:
             "to": self.to_state.value if self.to_state else None,
             "reason": self.reason,
         }
+
+
+@dataclass(frozen=True)
+class Silence:
+    """Who runs jobs elsewhere and has not answered since then: what is known of those jobs is old. `why` is the last
+    error."""
+
+    who: str
+    since: datetime
+    why: str
 
 
 def hook_words(hook: Mapping[str, Any]) -> str:

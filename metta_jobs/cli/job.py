@@ -77,7 +77,8 @@ def why(target: Target, as_json: Json = False) -> None:
     """Say why a job is pending, and how many are before it; or why it is as it is."""
     job = one_job(target)
     with reader() as opened:
-        warning = opened.warning(not job.state.terminal)
+        running = job.state.terminal or opened.daemon() is not None
+        warning = opened.warning(not job.state.terminal, job.elsewhere)
         place = opened.place(job.id) if job.state is JobState.PENDING else None
     reason = job.reason or {
         JobState.PENDING: "nothing holds it back; the daemon has not looked at it yet",
@@ -95,7 +96,7 @@ def why(target: Target, as_json: Json = False) -> None:
                 "not_tried_again": final,
                 "before_it": place[0] if place else None,
                 "waits_since": place[1].isoformat() if place else None,
-                "daemon_running": warning is None,
+                "daemon_running": running,
             }
         )
         return

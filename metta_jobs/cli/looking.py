@@ -45,7 +45,7 @@ def list_jobs(group: str | None, state: str | None, everything: bool, as_json: b
             _list_groups(opened, wanted, everything, as_json)
             return
         view = opened.group(group)
-        warning = opened.warning(not view.finished)
+        warning = opened.warning(not view.finished, view.elsewhere)
     if wanted is not None:
         view = replace(view, jobs=tuple(job for job in view.jobs if job.state is wanted))
     if as_json:
@@ -101,6 +101,7 @@ def show_job(target: str, as_json: bool) -> None:
     job = one_job(target)
     with reader() as opened:
         events = opened.events([job.id])
+        warning = opened.warning(not job.state.terminal, job.elsewhere)
     if as_json:
         print_json(job.to_whole_dict() | {"events": [event.to_dict() for event in events]})
         return
@@ -112,3 +113,5 @@ def show_job(target: str, as_json: bool) -> None:
     tail = read_tail(job.folder / "output.log") if job.folder else []
     artifacts = find_artifacts(job.folder) if job.folder else []
     show_table(render_job(job, events, tail, artifacts, datetime.now(UTC)), console())
+    if warning:
+        print(warning, file=sys.stderr)

@@ -13,6 +13,7 @@ from metta_jobs.paths import StateDir
 from metta_jobs.store.capacity import Machine
 from metta_jobs.store.engine import Store
 from metta_jobs.store.queue import LiveAttempt
+from metta_jobs.views import Silence
 
 
 @dataclass
@@ -45,6 +46,7 @@ class House:
     launches: dict[Key, Launches] = field(default_factory=dict)
     quick: dict[str, bool] = field(default_factory=dict)  # lane → did its last job end as soon as it had begun?
     in_line: bool = False  # attempts stand behind others: their lanes go on without being asked
+    silences: dict[str, Silence] = field(default_factory=dict)  # as they are stored
     quiet: tuple[int, int] | None = None  # the version of the store at which nothing lived
     planned: tuple[int, int] | None = None  # the version of the store that the last plan was made from
     plan_at: float = 0.0  # when time alone may have changed what can start

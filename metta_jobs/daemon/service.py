@@ -35,7 +35,7 @@ from metta_jobs.filesystem import refuse_network
 from metta_jobs.paths import StateDir, find_project
 from metta_jobs.settings import Settings
 from metta_jobs.states import LIVE, JobState
-from metta_jobs.store import capacity, queue, transitions
+from metta_jobs.store import capacity, queue, silences, transitions
 from metta_jobs.store.capacity import Machine
 from metta_jobs.store.engine import Store
 from metta_jobs.store.migrate import HEAD
@@ -82,6 +82,7 @@ def run(root: Path) -> None:
     )
     with store.write() as connection:
         capacity.save(connection, house.clock.now(), house.machine)
+        silences.save(connection, {})
         transitions.catch_up(connection, house.clock.now())
     house.neighbours = Neighbours(settings, house.clock, lambda pid: belongs_to(pid, str(root)))
     means = Means(state_dir, project, lambda name: Settings.load(project).webhook(name))

@@ -14,9 +14,10 @@ from metta_jobs.daemon.launch import launch
 from metta_jobs.executors.base import Alive, Exited, Key, LaunchRefused, Observation, Queued, Unknown
 from metta_jobs.policy import RetryPolicy
 from metta_jobs.states import JobState
-from metta_jobs.store import queue, transitions, wishes
+from metta_jobs.store import queue, silences, transitions, wishes
 from metta_jobs.store.queue import LiveAttempt, LiveRow
 from metta_jobs.store.words import RETRY
+from metta_jobs.views import Silence
 
 log = logging.getLogger("metta_jobs.daemon")
 
@@ -33,9 +34,10 @@ class _Record:
     back: list[Key] = field(default_factory=list)
     reasons: dict[Key, str | None] = field(default_factory=dict)
     facts: dict[Key, dict[str, Any]] = field(default_factory=dict)
+    silences: dict[str, Silence] | None = None  # None: as before
 
     def __bool__(self) -> bool:
-        return bool(self.alive or self.ends or self.back or self.reasons or self.facts)
+        return bool(self.alive or self.ends or self.back or self.reasons or self.facts) or self.silences is not None
 
 
 def tick(house: House) -> bool:
@@ -123,6 +125,9 @@ def act(house: House, rows: Sequence[LiveRow], seen: Mapping[Key, Observation]) 
             record.reasons[row.key] = note
     for executor in house.executors.values():
         record.facts |= executor.facts()
+    now_silent = {name: silence for name, executor in house.executors.items() if (silence := executor.silence())}
+    if now_silent != house.silences:
+        record.silences = now_silent
     return record
 
 
@@ -135,6 +140,8 @@ def write_down_and_claim(house: House, record: _Record) -> tuple[dict[int, int],
         now = house.clock.now()
         if record.facts:
             transitions.know(connection, now, record.facts)
+        if record.silences is not None:
+            silences.save(connection, record.silences)
         if record.alive:
             transitions.seen_alive(connection, now, record.alive)
         if record.ends:
@@ -144,6 +151,8 @@ def write_down_and_claim(house: House, record: _Record) -> tuple[dict[int, int],
         if record.reasons:
             transitions.explain(connection, record.reasons)
         claimed, changed = start.claim(house, connection)
+    if record.silences is not None:
+        house.silences = record.silences
     return claimed, bool(changed or record.alive or record.ends or record.back)
 
 

@@ -80,6 +80,13 @@ def percent(fraction: float) -> str:
     return f"{math.floor(fraction * 100 + 1e-9)} %"
 
 
+def dollars(amount: float | None) -> str:
+    """An amount of US dollars: "$0.42", "$1,234"."""
+    if amount is None:
+        return UNKNOWN
+    return f"${amount:,.0f}" if amount >= 1000 else f"${amount:.2f}"
+
+
 def shorten(text: str, width: int) -> str:
     """Return `text` in at most `width` cells, the middle replaced by "…" so that both ends stay readable."""
     if cell_len(text) <= width:

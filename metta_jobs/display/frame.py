@@ -7,7 +7,7 @@ import textwrap
 from rich.console import Group
 from rich.text import Text
 
-from metta_jobs.display.format import counted, duration, fit, percent, shorten
+from metta_jobs.display.format import counted, dollars, duration, fit, percent, shorten
 from metta_jobs.display.layout import share
 from metta_jobs.display.marks import MARKS
 from metta_jobs.display.pace import overall
@@ -32,7 +32,7 @@ def render_monitor(
     """
     header, warning = _header(snapshot, width), _warning(snapshot, width)
     bottom = _footer(footer, snapshot, width) if footer else []
-    columns = Columns.of((job.name for job in snapshot.group.jobs), width)
+    columns = Columns.of((job.name for job in snapshot.group.jobs), width, costs=snapshot.group.cost_usd is not None)
     parts = sections(snapshot, columns)
     if height < len(header) + len(warning) + len(parts) + len(bottom):
         # The counts of the header say it all: they come first, and nothing is worth more.
@@ -57,6 +57,8 @@ def _header(snapshot: Snapshot, width: int) -> list[Text]:
     elapsed = duration((until - group.created_at).total_seconds())
     word = "took" if group.finished else "elapsed"
     right = f"{counted(len(group.jobs), 'job')} · {word} {elapsed}" if width >= 60 else elapsed
+    if group.cost_usd is not None:
+        right += f" · {dollars(group.cost_usd)}"
     name = shorten(one_line(group.name), max(1, width - 2 * MARGIN - len(right) - 2))
     first = Text.assemble(
         " " * MARGIN, (fit(name, width - 2 * MARGIN - len(right)), "bold"), (right, "dim"), no_wrap=True

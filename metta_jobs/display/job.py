@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from metta_jobs.display.errorlines import error_lines
-from metta_jobs.display.format import age, duration
+from metta_jobs.display.format import age, dollars, duration
 from metta_jobs.display.listing import Field, Listing
 from metta_jobs.display.marks import MARKS
 from metta_jobs.display.sanitize import clean_lines, one_line
@@ -138,8 +138,8 @@ def _elsewhere(remote: RemoteView) -> Iterator[tuple[str, Text]]:
     if where:
         yield "runs on", Text(where)
     if remote.hourly_usd is not None:
-        spent = "" if remote.cost_usd is None else f", {remote.cost_usd:.2f} $ so far"
-        yield "price", Text(f"{remote.hourly_usd:.2f} $ an hour{spent}")
+        spent = "" if remote.cost_usd is None else f", {dollars(remote.cost_usd)} so far"
+        yield "price", Text(f"{dollars(remote.hourly_usd)} an hour{spent}")
 
 
 def _grid(facts: Iterator[tuple[str, Text]]) -> Table:

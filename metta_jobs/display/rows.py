@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from rich.style import Style
 from rich.text import Text
 
-from metta_jobs.display.format import UNKNOWN, coarse, count, duration, fit, number, percent, rate, shorten
+from metta_jobs.display.format import UNKNOWN, coarse, count, dollars, duration, fit, number, percent, rate, shorten
 from metta_jobs.display.marks import MARKS
 from metta_jobs.display.pace import eta_s, fraction
 from metta_jobs.display.sanitize import one_line
@@ -29,8 +29,8 @@ _TITLE = len("Completed 999")
 _BAR_MIN = 6
 _BAR_MAX = 50
 # Width of each field of a running job's row, the first to go where the screen is narrow last.
-_FIELDS = {"%": 5, "ETA": 10, "SPS": 8, "reward": 7, "steps": 13, "time": 11}
-_ORDER = ("%", "steps", "SPS", "reward", "ETA", "time")
+_FIELDS = {"%": 5, "ETA": 10, "SPS": 8, "reward": 7, "steps": 13, "time": 11, "cost": 8}
+_ORDER = ("%", "steps", "SPS", "reward", "ETA", "time", "cost")
 _OUTCOME, _TIME = 9, 11
 _SAYS_ONLY_THE_CODE = re.compile(r"exit(?:ed)?(?: with)?(?: code)? -?\d+\.?", re.IGNORECASE)
 
@@ -58,18 +58,21 @@ class Columns:
     fields: tuple[str, ...]
 
     @classmethod
-    def of(cls, names: Iterable[str], width: int) -> Columns:
-        """Fit the columns to `width`; long names may take a quarter, and are what gives way first."""
+    def of(cls, names: Iterable[str], width: int, *, costs: bool = False) -> Columns:
+        """Fit the columns to `width`; long names may take a quarter, and are what gives way first. `costs`: some job's
+        cost is known."""
         longest = max((cell_len(one_line(name)) for name in names), default=0)
         longest = max(longest, _TITLE - _SYMBOL)
         wanted = max(min(longest, _NAME_MIN), min(longest, width // 4))
         room = width - 2 * MARGIN - _SYMBOL
-        fields = [field for field in _FIELDS if field != "time"]
+        fields = [field for field in _FIELDS if field not in ("time", "cost")]
         while fields and _needs(fields) + _BAR_MIN + GAP + min(longest, _NAME_MIN) > room:
             fields.pop()
         name = max(1, min(wanted, room - (_needs(fields) + _BAR_MIN + GAP if fields else 0)))
         if "steps" in fields and name + _needs([*fields, "time"]) + 2 * _BAR_MIN + GAP <= room:
             fields.append("time")
+        if costs and "steps" in fields and name + _needs([*fields, "cost"]) + _BAR_MIN + GAP <= room:
+            fields.append("cost")
         bar = min(_BAR_MAX, max(0, room - name - _needs(fields) - GAP))
         return cls(width=width, name=name, bar=bar, fields=tuple(f for f in _ORDER if f in fields))
 
@@ -151,9 +154,13 @@ def running_cells(job: JobView, detail: Detail, columns: Columns) -> list[Cell]:
         "reward": number(progress.reward if progress else None),
         "ETA": coarse(eta_s(progress, job.duration_s)),
         "time": duration(job.duration_s),
+        "cost": dollars(job.remote.cost_usd if job.remote else None),
     }
+    if job.state is JobState.LAUNCHING and not job.kill_requested and job.reason and job.elsewhere:
+        return [Cell(one_line(job.reason), columns.rest, "dim")]  # it may take minutes: say what it waits for
     fields = list(columns.fields)
-    if done is None or job.kill_requested or job.state is JobState.LAUNCHING:
+    told = job.elsewhere and bool(job.reason)
+    if done is None or job.kill_requested or job.state is JobState.LAUNCHING or told:
         # Where a bar would say nothing, words take its place.
         wide = columns.bar + GAP + _FIELDS["%"] if "%" in fields else columns.bar
         cells = [Cell(_in_words(job, wide), wide, "dim")]
@@ -168,6 +175,8 @@ def running_cells(job: JobView, detail: Detail, columns: Columns) -> list[Cell]:
 def _in_words(job: JobView, width: int) -> str:
     if job.kill_requested:
         return "stopping…"
+    if job.elsewhere and job.reason:
+        return one_line(job.reason.removeprefix("SkyPilot: "))
     if job.state is JobState.LAUNCHING:
         return "launching…"
     if job.duration_s is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 
@@ -62,7 +63,7 @@ class Stream:
         if not self._begun:
             self._begun = True
             news.append(f"{name}: {_counts(snapshot.group.counts)}")
-        if snapshot.warning != self._warning:
+        if _gist(snapshot.warning) != _gist(self._warning):
             news.append(f"warning: {one_line(snapshot.warning)}" if snapshot.warning else "the warning is over")
             self._warning = snapshot.warning
         for job in snapshot.group.jobs:
@@ -111,6 +112,11 @@ def _progress(job: JobView, done: float, detail: Detail) -> str:
     left = eta_s(progress, job.duration_s)
     parts += [f"ETA {coarse(left)}"] if left is not None else []
     return f"{one_line(job.name)}  " + "  ".join(parts)
+
+
+def _gist(warning: str | None) -> str | None:
+    """The warning without its numbers: that something has lasted a minute longer is no news."""
+    return None if warning is None else re.sub(r"\d+", "", warning)
 
 
 def _counts(counts: Counts) -> str:

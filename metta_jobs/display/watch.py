@@ -54,4 +54,4 @@ def watch_group(manager: JobManager, group: str, *, refresh: float = 2.0, logs: 
 
 def _state(manager: JobManager, group: str) -> MonitorState:
     view = manager.group(group)
-    return MonitorState(view, manager.warning(not view.finished))
+    return MonitorState(view, manager.warning(not view.finished, view.elsewhere))

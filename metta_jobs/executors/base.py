@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from metta_jobs.views import Silence
+
 Key = tuple[int, int]
 """(job id, attempt number): the only name of an attempt. Executors find what they launched by it, after any crash."""
 
@@ -136,6 +138,9 @@ class Executor(Protocol):
 
     def facts(self) -> dict[Key, dict[str, Any]]:
         """What has become known of attempts that run elsewhere since this was last asked, as views.Remote keeps it."""
+
+    def silence(self) -> Silence | None:
+        """Whether whoever runs the attempts has stopped answering; None while all is well, or nothing is asked."""
 
     def wake_fds(self) -> list[int]:
         """File descriptors that become readable when something has ended and `observe` has news."""

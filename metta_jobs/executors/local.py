@@ -29,6 +29,7 @@ from metta_jobs.executors.base import (
 )
 from metta_jobs.executors.lane import ANSWER_S, Lane, new_name
 from metta_jobs.paths import StateDir
+from metta_jobs.views import Silence
 
 log = logging.getLogger("metta_jobs.daemon")
 
@@ -281,6 +282,10 @@ class LocalExecutor:
     def facts(self) -> dict[Key, dict[str, Any]]:
         """Nothing: what runs here is known from here."""
         return {}
+
+    def silence(self) -> Silence | None:
+        """Never: nobody else is asked."""
+        return None
 
     def wake_fds(self) -> list[int]:
         """The connections to the runners: readable when something has started or ended, or a runner is gone."""

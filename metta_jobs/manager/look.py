@@ -14,10 +14,10 @@ from metta_jobs.errors import InvalidInput, NoState, UnknownName, nearest
 from metta_jobs.filesystem import refuse_network
 from metta_jobs.paths import PROGRAM, STATE_DIR_VARIABLE, StateDir, find_project, find_state_dir
 from metta_jobs.states import JobState
-from metta_jobs.store import queue, read
+from metta_jobs.store import queue, read, silences
 from metta_jobs.store.engine import Store
 from metta_jobs.store.words import AGAIN
-from metta_jobs.views import EventView, GroupSummary, GroupView, JobView
+from metta_jobs.views import EventView, GroupSummary, GroupView, JobView, Silence
 
 Target = int | str
 """A job's id, a group's name, or "group/job"."""
@@ -178,11 +178,27 @@ class Reader:
         with self._store.read() as connection:
             return {row.key for row in queue.live_rows(connection)}
 
-    def warning(self, unfinished: bool) -> str | None:
-        """What a reader must know about jobs that have not ended while no daemon runs; None when all is well."""
-        if not unfinished or self.daemon() is not None:
+    def warning(self, unfinished: bool, elsewhere: bool = True) -> str | None:
+        """What a reader must know about jobs that have not ended: no daemon runs, or, where some of them run
+        `elsewhere`, nobody there answers it. None when all is well."""
+        if not unfinished:
             return None
-        return f"No daemon runs: this is the last known state. `{PROGRAM} daemon start` goes on from it."
+        if self.daemon() is None:
+            return f"No daemon runs: this is the last known state. `{PROGRAM} daemon start` goes on from it."
+        if not elsewhere:
+            return None
+        with self._store.read() as connection:
+            silent = silences.load(connection)
+        return _silence_words(silent[0], self._clock.now()) if silent else None
+
+
+def _silence_words(silence: Silence, now: datetime) -> str:
+    minutes = int((now - silence.since).total_seconds() / 60)
+    length = f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{max(1, minutes)} min"
+    return (
+        f"{silence.who} has not answered for {length}: of what runs there, this is the last known state. No job is "
+        f"harmed by it ({silence.why.rstrip('.')})."
+    )
 
 
 def _reason(worked_out: str | None, stored: str | None) -> str | None:

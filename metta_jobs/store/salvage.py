@@ -11,7 +11,7 @@ from pathlib import Path
 from metta_jobs.store.pages import Pages, Row, Value
 
 #: In the order in which rows refer to each other.
-TABLES = ("environments", "groups", "jobs", "attempts", "dependencies", "events", "deliveries", "capacity")
+TABLES = ("environments", "groups", "jobs", "attempts", "dependencies", "events", "deliveries", "capacity", "silences")
 _REVISION = re.compile(r"\d{4}")
 
 

@@ -53,6 +53,15 @@ capacity = Table(
     CheckConstraint("id = 1", name="ck_capacity_one"),
 )
 
+silences = Table(
+    "silences",
+    metadata,
+    Column("executor", String(16), primary_key=True),
+    Column("who", String(32), nullable=False),
+    Column("since", Utc, nullable=False),
+    Column("why", Text, nullable=False),
+)
+
 environments = Table(
     "environments",
     metadata,

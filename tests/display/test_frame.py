@@ -12,6 +12,7 @@ from metta_jobs.display.snapshot import Detail, Snapshot
 from metta_jobs.metrics.artifacts import Artifact
 from metta_jobs.metrics.progress import Progress
 from metta_jobs.states import FAILURES, JobState
+from metta_jobs.views import RemoteView
 
 TITLES = {
     "Failed": FAILURES,
@@ -138,3 +139,30 @@ def test_attempt_and_reason_of_a_failure_are_shown_but_not_the_exit_code_twice()
     assert "exit code 3" not in text
     assert "attempt 2" in text
     assert re.search(r"lost .*its processes are gone", text)
+
+
+def elsewhere(cost: float | None, **fields: object) -> RemoteView:
+    told = {"managed_id": 7, "managed_name": "metta-x-1-1", "status": "RUNNING", "detail": None, "recoveries": 0}
+    told |= {"infra": "aws", "resources": "1x", "hourly_usd": None if cost is None else 2.0, "cost_usd": cost}
+    return RemoteView(**(told | fields))
+
+
+def test_jobs_elsewhere_say_what_they_wait_for_and_cost():
+    wait = "SkyPilot: starting (waits in Slurm's queue)"
+    jobs = [
+        make_job(1, "a", JobState.RUNNING, executor="skypilot", remote=elsewhere(1.234)),
+        make_job(2, "b", JobState.LAUNCHING, executor="skypilot", remote=elsewhere(None), reason=wait),
+        make_job(3, "c", JobState.RUNNING, executor="skypilot", remote=elsewhere(0.5), reason="SkyPilot: recovering"),
+        make_job(4, "d", JobState.SUCCEEDED, executor="skypilot", remote=elsewhere(1500.0), exit_code=0),
+    ]
+    lines = frame_lines(Snapshot(make_group(jobs), NOW, None), 120, 30)
+    assert lines[0].rstrip().endswith("· $1,502")
+    row = {line.split()[1]: line.rstrip() for line in lines if line[1:2] and len(line.split()) > 1}
+    assert row["a"].endswith("$1.23")
+    assert row["b"].endswith(wait)
+    assert "recovering" in row["c"] and row["c"].endswith("$0.50")
+
+
+def test_a_group_without_a_known_price_has_no_column_for_it():
+    text = "\n".join(frame_lines(Snapshot(make_group([make_job(1, "a", JobState.RUNNING)]), NOW, None), 200, 30))
+    assert "cost" not in text and "$" not in text

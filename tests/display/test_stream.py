@@ -106,6 +106,12 @@ def test_a_fetch_that_fails_is_a_warning_and_not_the_end():
     assert text.count("the warning is over") == 1
 
 
+def test_a_warning_that_only_lasts_longer_is_no_news():
+    group, stream = make_group([make_job(1, "a", JobState.RUNNING)]), Stream(HandClock())
+    stream.lines(Snapshot(group, NOW, "SkyPilot has not answered for 9 min."))
+    assert stream.lines(Snapshot(group, NOW, "SkyPilot has not answered for 10 min.")) == []
+
+
 def test_no_escape_codes_and_no_wrapping_into_a_pipe():
     console = pipe()
     job = make_job(1, "n" * 100, JobState.FAILED, reason="\x1b[31mred\x1b[0m " + "long " * 40)

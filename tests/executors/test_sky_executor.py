@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from metta_jobs.daemon.tick import tick
 from metta_jobs.executors.sky.executor import SkyExecutor
 from metta_jobs.job import JobConfig, RemoteConfig
 from metta_jobs.states import JobState
-from metta_jobs.store import wishes
+from metta_jobs.store import silences, wishes
 from metta_jobs.testing import ManualClock, add, make_house, states, views
 from tests.executors.seam_fake import FakeSky
 
@@ -165,16 +166,23 @@ def test_while_skypilot_does_not_answer_nothing_changes(house: House, sky: FakeS
     pass_time(house, 10)
     sky.set(sky.named(f"-{a}-1"), "RUNNING")
     pass_time(house, 10)
+    before = views(house, a)[0].reason
     sky.down = True
     (c,) = add(house, remote("c"), group="later")
     pass_time(house, 4 * 3600, 10)
     assert states(house, a, b, c) == [S.RUNNING, S.LAUNCHING, S.LAUNCHING]
-    assert "SkyPilot has not answered since" in (views(house, a)[0].reason or "")
+    assert views(house, a)[0].reason == before
+    with house.store.read() as connection:
+        (silence,) = silences.load(connection)
+    assert (silence.who, silence.why) == ("SkyPilot", "no answer from the API server")
+    assert timedelta(hours=3, minutes=59) < house.clock.now() - silence.since < timedelta(hours=4, minutes=1)
     assert len(sky.launches) == 2
     questions = len(sky.asked)
     sky.down = False
     pass_time(house, 120)
     assert len(sky.launches) == 3
+    with house.store.read() as connection:
+        assert silences.load(connection) == []
     assert questions < 4 * 60 * 2 + 4 * 720 + 100
     for number in sky.jobs:
         sky.end(number, 0)

@@ -133,8 +133,8 @@ class Attempt:
         stopped = Cause.TIMEOUT if outcome.limit else self.stop if code else None
         self.final = Exited(code, ran_s, stopped, error)
 
-    def observe(self, now: float, silent: str | None) -> Observation:
-        """What can be said of it now; `silent` tells since when SkyPilot does not answer."""
+    def observe(self, now: float) -> Observation:
+        """What can be said of it now."""
         if self.final is not None:
             return self.final
         stopping, waited, seen = self.stopping(now), now - self.since, self.seen
@@ -145,10 +145,10 @@ class Attempt:
                 note = f"its launch was not confirmed: looking for {self.ledger.name} in SkyPilot"
             else:
                 note = "SkyPilot is launching it"
-            return Queued(sent=True, waited_s=waited, stopping=stopping, note=silent or note)
-        note = silent or ("ended; its log is being fetched" if self.collects else seen.said)
+            return Queued(sent=True, waited_s=waited, stopping=stopping, note=note)
+        note = "ended; its log is being fetched" if self.collects else seen.said
         if self.stuck and stopping is None:
-            note = silent or "SkyPilot has lost it before it started: it is launched anew when that is cancelled"
+            note = "SkyPilot has lost it before it started: it is launched anew when that is cancelled"
         if seen.status in statuses.STARTING or (seen.status == statuses.CANCELLING and not self.ran):
             return Queued(sent=True, waited_s=waited, stopping=stopping, note=note)
         return Alive(seen.ran_s, stopping, None if note == "SkyPilot: running" else note)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import random
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,24 +20,20 @@ from metta_jobs.executors.sky.attempt import LAST_BREATH_S, Attempt
 from metta_jobs.executors.sky.client import Answer, SkyClient
 from metta_jobs.executors.sky.ledger import MARKER, Ledger, key_of, managed_name, project_id
 from metta_jobs.executors.sky.logs import Logs
+from metta_jobs.executors.sky.questions import Questions
 from metta_jobs.executors.sky.statuses import Seen
 from metta_jobs.executors.sky.task import task_of
 from metta_jobs.paths import StateDir
+from metta_jobs.views import Silence
 
 log = logging.getLogger("metta_jobs.daemon")
 
-#: The queue is asked this often (seconds) while something changes, and ever less often when nothing does.
-POLL_S, LONGEST_POLL_S = 5.0, 60.0
-#: How often the answer to a launch, and a launch whose answer is lost, are asked for.
-CONFIRM_S, SEARCH_S = 3.0, 15.0
 #: A cancellation that shows no effect is asked for again.
 CANCEL_AGAIN_S = 30.0
 #: So many launches are under way at once.
 LAUNCHES = 8
 #: A worker without work is ended after so long.
 IDLE_S = 60.0
-#: SkyPilot is said not to answer when it has not for so long.
-SILENT_S = 45.0
 
 
 class SkyExecutor:
@@ -58,16 +53,10 @@ class SkyExecutor:
         self._waiting: dict[Key, LaunchSpec] = {}
         # Launches that were certainly not made: why, and whether that is nobody's fault.
         self._unsent: dict[Key, tuple[str, bool]] = {}
-        self._asked: dict[int, Any] = {}  # ticket → what it is about
-        self._out: dict[str, int] = {}  # kind of question → its open ticket, for those that are asked one at a time
-        self._due: dict[str, float] = {}
-        self._interval = POLL_S
-        self._failures = 0
-        self._silent_since: float | None = None
-        self._silent: str | None = None
+        self._questions = Questions(client, clock)
         self._changed: set[Key] = set()
         self._prices: dict[str, float | None] = {}
-        self._logs = Logs(self._ask, self._folder)
+        self._logs = Logs(self._questions.ask, self._folder)
         self._busy_at = 0.0
 
     # -------------------------------------------------------------------------------------------------- launching
@@ -88,7 +77,7 @@ class SkyExecutor:
         self._waiting[spec.key] = spec
 
     def _send_launches(self, now: float) -> None:
-        room = LAUNCHES - sum(what[0] == "launch" for what in self._asked.values())
+        room = LAUNCHES - self._questions.count("launch")
         for key in list(self._waiting)[: max(0, room)]:
             spec = self._waiting.pop(key)
             try:
@@ -103,9 +92,9 @@ class SkyExecutor:
             self._note(self._attempts[key], {"name": ledger.name, "nodes": (spec.remote or {}).get("nodes", 1)})
             marker = self._folder(key) / MARKER
             marker.unlink(missing_ok=True)
-            self._ask(("launch", key), "launch", name=ledger.name, marker=str(marker), **task)
+            self._questions.ask(("launch", key), "launch", name=ledger.name, marker=str(marker), **task)
             self._price(self._attempts[key], task["task"]["resources"])
-            self._interval = POLL_S
+            self._questions.pace(changed=True)
 
     def _launched(self, key: Key, answer: Answer, now: float) -> None:
         attempt = self._attempts.get(key)
@@ -138,11 +127,11 @@ class SkyExecutor:
         for key in keys:
             if not (key in self._attempts or key in self._waiting or key in self._unsent):
                 self._adopt(key, now)
-        if not keys and not self._asked:
+        if not keys and not self._questions:
             return {}
         self._busy_at = now
-        for answer in self._client.answers():
-            self._take(answer, now)
+        for kind, about, answer in self._questions.answers():
+            self._take(kind, about, answer, now)
         self._send_launches(now)
         self._ask_what_is_due(now)
         return {key: self._observe(key, now) for key in keys}
@@ -157,11 +146,11 @@ class SkyExecutor:
             ledger = Ledger.new(managed_name(self._id(), key, ""))
         if ledger is not None and ledger.sent:
             self._attempts[key] = Attempt(key, ledger, now, adopted=True)
-            self._due["queue"] = self._due["search"] = now
+            self._questions.soon("queue", "search")
 
     def _observe(self, key: Key, now: float) -> Observation:
         if (attempt := self._attempts.get(key)) is not None:
-            return attempt.observe(now, self._silent)
+            return attempt.observe(now)
         if key in self._waiting:
             return Queued(note="waits for earlier launches")
         note, excused = self._unsent.get(key, (None, False))
@@ -181,20 +170,14 @@ class SkyExecutor:
                 self._not_sent(attempt, "an earlier daemon died before it was sent", excused=True)
                 lost.remove(attempt)
         if asked:
-            self._once("requests", now, CONFIRM_S, ids=[a.ledger.request_id for a in asked])
+            self._questions.poll("requests", ids=[a.ledger.request_id for a in asked])
         if lost:
             one = lost[0].ledger.name if len(lost) == 1 else f"metta-{self._id()}-"
-            self._once("search", now, SEARCH_S, name_match=one)
+            self._questions.poll("search", name_match=one)
         if known:
-            self._once("queue", now, self._interval, job_ids=sorted({a.ledger.managed_id or 0 for a in known}))
+            self._questions.poll("queue", job_ids=sorted({a.ledger.managed_id or 0 for a in known}))
         self._cancel([a for a in known if (a.stop is not None or a.stuck) and a.seen is not None], now)
-        self._logs.ask_what_is_due(attempts, now, quiet=self._silent is not None)
-
-    def _once(self, what: str, now: float, pause_s: float, **fields: Any) -> None:
-        if what in self._out or now < self._due.get(what, 0.0):
-            return
-        self._due[what] = now + pause_s
-        self._out[what] = self._ask((what, None), "queue" if what == "search" else what, **fields)
+        self._logs.ask_what_is_due(attempts, now, quiet=self._questions.silence is not None)
 
     def _cancel(self, attempts: Sequence[Attempt], now: float) -> None:
         late = [a for a in attempts if a.cancelled_at is None or now - a.cancelled_at >= CANCEL_AGAIN_S]
@@ -202,20 +185,12 @@ class SkyExecutor:
             for attempt in late:
                 attempt.cancelled_at = now
             ids = sorted({a.ledger.managed_id or 0 for a in late})
-            self._ask(("cancel", tuple(a.key for a in late)), "cancel", job_ids=ids)
-            self._interval = POLL_S
+            self._questions.ask(("cancel", tuple(a.key for a in late)), "cancel", job_ids=ids)
+            self._questions.pace(changed=True)
 
     # ---------------------------------------------------------------------------------------------------- answers
 
-    def _ask(self, what: tuple[str, Any], do: str, **fields: Any) -> int:
-        ticket = self._client.ask(do, **fields)
-        self._asked[ticket] = what
-        return ticket
-
-    def _take(self, answer: Answer, now: float) -> None:
-        kind, about = self._asked.pop(answer.ticket, (None, None))
-        if kind in self._out and self._out[kind] == answer.ticket:
-            del self._out[kind]
+    def _take(self, kind: str, about: Any, answer: Answer, now: float) -> None:
         match kind:
             case "launch":
                 self._launched(about, answer, now)
@@ -228,32 +203,12 @@ class SkyExecutor:
                         self._note(attempt, {"hourly_usd": price})
             case "cancel" if answer.value is None:
                 log.warning("SkyPilot could not cancel: %s", answer.error)
-        if kind in ("queue", "search", "requests"):
-            self._heard(answer, now)
-        if answer.value is None:
-            return
-        if kind == "queue":
-            self._polled(answer.value, now)
-        elif kind == "search":
-            self._found(answer.value, now)
-        elif kind == "requests":
-            self._confirmed(answer.value)
-
-    def _heard(self, answer: Answer, now: float) -> None:
-        """Keep track of whether SkyPilot answers; where it does not, ask less and less often."""
-        if answer.value is not None:
-            self._failures, self._silent_since, self._silent = 0, None, None
-            return
-        self._failures += 1
-        pause = min(LONGEST_POLL_S, POLL_S * 2 ** (self._failures - 1)) * random.uniform(0.75, 1.25)  # noqa: S311
-        for what in ("queue", "search", "requests"):
-            self._due[what] = now + pause
-        if self._silent_since is None:
-            self._silent_since = now
-        elif self._silent is None and now - self._silent_since > SILENT_S:
-            since = self._clock.now().strftime("%H:%M")
-            self._silent = f"SkyPilot has not answered since {since} UTC; this is what it said last"
-            log.warning("SkyPilot does not answer: %s", answer.error)
+            case "queue" if answer.value is not None:
+                self._polled(answer.value, now)
+            case "search" if answer.value is not None:
+                self._found(answer.value, now)
+            case "requests" if answer.value is not None:
+                self._confirmed(answer.value)
 
     def _polled(self, value: Mapping[str, Any], now: float) -> None:
         seen = {record.managed_id: record for record in map(statuses.read, value["records"]) if record is not None}
@@ -270,7 +225,7 @@ class SkyExecutor:
             elif value.get("complete"):
                 attempt.miss(now)
         self._bury()
-        self._interval = POLL_S if changed else min(LONGEST_POLL_S, self._interval * 1.3)
+        self._questions.pace(changed=changed)
 
     def _found(self, value: Mapping[str, Any], now: float) -> None:
         by_key: dict[Key, Seen] = {}
@@ -302,7 +257,7 @@ class SkyExecutor:
                 continue
             elif answer.get("job_ids"):
                 self._know(attempt, managed_id=int(answer["job_ids"][0]))
-                self._due["queue"] = 0.0
+                self._questions.soon("queue")
             elif answer["status"] in ("FAILED", "CANCELLED", "SUCCEEDED"):
                 attempt.request_failed = answer.get("error") or f"its request is {answer['status'].lower()}"
 
@@ -319,7 +274,7 @@ class SkyExecutor:
         """Have it cancelled: at once, or as soon as SkyPilot's id of it is known."""
         if (attempt := self._attempts.get(key)) is not None and attempt.stop is None:
             attempt.stop, attempt.stopped_at = cause, self._clock.monotonic()
-            self._due["queue"] = 0.0
+            self._questions.soon("queue")
 
     def abandon(self, key: Key) -> bool:
         """True when it has not been sent, and now never will be."""
@@ -344,7 +299,7 @@ class SkyExecutor:
         attempt.priced_as = what = json.dumps(resources, sort_keys=True)
         if what not in self._prices:
             self._prices[what] = None
-            self._ask(("price", what), "price", resources=dict(resources))
+            self._questions.ask(("price", what), "price", resources=dict(resources))
         elif (price := self._prices[what]) is not None:
             self._note(attempt, {"hourly_usd": price})
 
@@ -375,6 +330,10 @@ class SkyExecutor:
             self._project = project_id(self._state_dir)
         return self._project
 
+    def silence(self) -> Silence | None:
+        """Since when SkyPilot has not answered, while there is something to ask of it."""
+        return self._questions.silence if self._attempts or self._waiting or self._unsent else None
+
     def wake_fds(self) -> list[int]:
         """Readable when the worker has answered."""
         descriptor = self._client.fileno()
@@ -383,8 +342,7 @@ class SkyExecutor:
     def rest(self) -> None:
         """A worker takes hundreds of MB: without work, it goes."""
         if not self._attempts and not self._waiting and self._clock.monotonic() - self._busy_at > IDLE_S:
-            self._asked.clear()
-            self._out.clear()
+            self._questions.forget()
             self._client.close()
 
     def close(self) -> None:

@@ -23,7 +23,7 @@ TRIES, PAUSE_S, AT_ONCE = 6, 10.0, 4
 class Logs:
     """`ask` sends a question of the seam and `folder` is an attempt's."""
 
-    def __init__(self, ask: Callable[..., int], folder: Callable[[Key], Path]) -> None:
+    def __init__(self, ask: Callable[..., None], folder: Callable[[Key], Path]) -> None:
         self._ask = ask
         self._folder = folder
         self._under_way = 0
