@@ -139,6 +139,11 @@ def logs(
     job = one_job(target)
     with reader() as opened:
         path = opened.log_path(job.id, attempt)
+        if follow and attempt is None and job.elsewhere:
+            from metta_jobs.cli.remote_log import follow_remote
+
+            follow_remote(opened, job, tail, out)
+            return
         if follow and attempt is None:
             follow_file(path, tail, out, lambda: opened.job(job.id).state.terminal)
             return
@@ -149,6 +154,9 @@ def logs(
         )
         return
     print_file(path, tail, out)
+    if job.elsewhere and attempt in (None, job.attempt):
+        at = datetime.fromtimestamp(path.stat().st_mtime, UTC).astimezone().strftime("%H:%M:%S")
+        typer.echo(f"The job runs elsewhere: that was the end of its log at {at}; -f streams it.", err=True)
 
 
 @app.command(epilog="Example: `metta job wait arena_experiment_20261121_101500 --timeout 3600 && echo done`")

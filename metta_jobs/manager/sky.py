@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -60,14 +60,27 @@ class Sky:
         ticket = self._client.ask(do, **fields)
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            for answer in self._client.answers():
-                if answer.ticket == ticket:
-                    if answer.value is None:
-                        raise SkyError(f"SkyPilot: {answer.error}.".replace("..", "."))
-                    return answer.value
+            if (value := self._answer(ticket)) is not None:
+                return value
             descriptor = self._client.fileno()
             select.select([] if descriptor is None else [descriptor], [], [], 0.2)
         raise SkyError(f"SkyPilot has not answered in {timeout_s:.0f} s. `sky api status` tells more.")
+
+    def _answer(self, ticket: int) -> Mapping[str, Any] | None:
+        for answer in self._client.answers():
+            if answer.ticket == ticket:
+                if answer.value is None:
+                    raise SkyError(f"SkyPilot: {answer.error}.".replace("..", "."))
+                return answer.value
+        return None
+
+    def follow(self, managed_id: int, path: Path, tail: int | None) -> Callable[[], bool]:
+        """Have a managed job's log written to `path` as it grows; what is returned says whether it has ended.
+
+        That raises SkyError when the stream breaks off.
+        """
+        ticket = self._client.ask("follow", job_id=managed_id, path=str(path), tail=tail)
+        return lambda: self._answer(ticket) is not None
 
     def orphans(self, owned: set[tuple[int, int]]) -> list[Orphan]:
         """Managed jobs that carry this queue's naming, have not ended, and are none of the live attempts `owned`."""
