@@ -38,16 +38,22 @@ def list_jobs(
         bool, typer.Option("--remote-orphans", help="Managed jobs of this queue in SkyPilot that no job here owns.")
     ] = False,
     cancel: Annotated[bool, typer.Option("--cancel", help="With --remote-orphans: have them cancelled.")] = False,
+    adopt: Annotated[
+        bool, typer.Option("--adopt", help="With --remote-orphans: let them be new attempts of their jobs.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """List groups with their counts, or the jobs of one group."""
     if remote_orphans:
         from metta_jobs.cli.orphans import orphans
 
-        orphans(cancel=cancel, as_json=as_json)
+        orphans(cancel=cancel, adopt=adopt, as_json=as_json)
         return
-    if cancel:
-        raise InvalidInput("--cancel goes with --remote-orphans; jobs here are ended by `metta job kill`.")
+    if cancel or adopt:
+        raise InvalidInput(
+            "--cancel and --adopt go with --remote-orphans; jobs here are ended by `metta job kill`, and tried again "
+            "by `metta job retry`."
+        )
     looking.list_jobs(group, state, everything, as_json)
 
 

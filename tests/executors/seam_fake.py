@@ -83,13 +83,17 @@ class FakeSky:
         known = {i: self.requests[i] for i in ids if i in self.requests}
         return {i: {"status": "RUNNING", "job_ids": None, "error": None} for i in known} if self.slow_ids else known
 
-    def _queue(self, job_ids: list[int] | None = None, name_match: str | None = None) -> dict[str, Any]:
+    def _queue(
+        self, job_ids: list[int] | None = None, name_match: str | None = None, skip_finished: bool = False
+    ) -> dict[str, Any]:
+        ended = ("SUCC", "FAIL", "CANCELLED")
         found = [
             {k: v for k, v in job.items() if k != "task"}
             for number, job in self.jobs.items()
             if number not in self.hidden
             and (job_ids is None or number in job_ids)
             and (name_match is None or name_match in job["job_name"])
+            and not (skip_finished and str(job["status"]).startswith(ended))
         ]
         return {"records": found, "complete": True}
 
