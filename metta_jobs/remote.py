@@ -116,6 +116,20 @@ class RemoteConfig(Model):
         """The cloud that `infra` names; None when it may be any."""
         return cloud_of(self.infra)
 
+    @property
+    def words(self) -> str:
+        """What it asks for, in a line: "slurm, 2 nodes of 8 H100, 4+ CPUs each, on demand, snapshot of the code"."""
+        machine = [f"{self.gpus} {self.gpu_type or ('GPU' if self.gpus == 1 else 'GPUs')}"] if self.gpus else []
+        machine += [f"{self.cpus:g}+ CPUs"] if self.cpus is not None else []
+        machine += [f"{self.memory_gb:g}+ GB"] if self.memory_gb is not None else []
+        size = f"{self.nodes} node{'' if self.nodes == 1 else 's'}" + (f" of {', '.join(machine)}" if machine else "")
+        code = {"snapshot": "snapshot of the working tree", "git": "the git commit", None: "no code"}
+        parts = [self.infra or "any infra", size]
+        parts += [f"pool {self.pool}"] if self.pool else ["spot" if self.spot else "on demand"]
+        parts += [f"at most {self.max_runtime_hours:g} h"] if self.max_runtime_hours is not None else []
+        shipped = f"the folder {self.workdir}" if isinstance(self.workdir, Path) else code[self.workdir]
+        return ", ".join([*parts, shipped])
+
     def resources(self) -> dict[str, Any]:
         """The keyword arguments of sky.Resources, as plain data; what was not asked for is not in it."""
         wanted: dict[str, Any] = {
