@@ -19,6 +19,7 @@ from metta_jobs.daemon.lock import DaemonLock
 from metta_jobs.job import JobConfig
 from metta_jobs.manager import JobManager
 from metta_jobs.paths import StateDir
+from metta_jobs.store.migrate import HEAD
 from metta_jobs.upkeep import sizes
 from metta_jobs.upkeep.attendance import last_error
 from metta_jobs.upkeep.doctor import examine
@@ -70,7 +71,7 @@ def test_a_healthy_folder_is_fine_in_every_respect_and_left_as_it_is(case: Case)
     ]
     after = {path: (path.stat().st_mtime, path.read_bytes()) for path in case.dir.root.rglob("*") if path.is_file()}
     assert after == before
-    assert "1 job, 4 events, schema 0002, no damage" in case.find("database").says
+    assert f"1 job, 4 events, schema {HEAD}, no damage" in case.find("database").says
 
 
 def test_where_there_is_no_queue_nothing_is_made(tmp_path: Path) -> None:
@@ -112,7 +113,7 @@ def test_a_database_that_is_gone_is_broken_only_where_there_was_one(case: Case) 
 
 def test_an_older_schema_is_no_trouble_and_not_migrated_by_looking(case: Case) -> None:
     case.rows.run("UPDATE alembic_version SET version_num = '0001'")
-    assert "schema 0001 (the next command migrates it to 0002)" in case.find("database").says
+    assert f"schema 0001 (the next command migrates it to {HEAD})" in case.find("database").says
     case.rows.run("UPDATE alembic_version SET version_num = '9999'")
     found = case.find("database")
     assert (found.verdict, found.remedy) == (BROKEN, "upgrade metta-jobs")
@@ -225,10 +226,10 @@ def test_sizes_name_the_largest(case: Case, monkeypatch: pytest.MonkeyPatch) -> 
     for number in range(7):
         job = case.rows.job(case.rows.group(f"g{number}"), "a", *ENDED_WELL)
         case.folder(job, 100_000 * (number + 1))
-    (case.dir.root / "jobs.sqlite.before-0002").write_bytes(b"x" * 5000)
+    (case.dir.root / f"jobs.sqlite.before-{HEAD}").write_bytes(b"x" * 5000)
     details = case.find("sizes").details
     assert [detail.split()[1] for detail in details if detail.startswith("group ")] == ["g6", "g5", "g4", "g3", "g2"]
-    assert any(detail.startswith("copy jobs.sqlite.before-0002 ") for detail in details)
+    assert any(detail.startswith(f"copy jobs.sqlite.before-{HEAD} ") for detail in details)
     connection = sqlite3.connect(case.dir.database)
     connection.execute("SELECT count(*) FROM jobs").fetchone()
     connection.execute("UPDATE jobs SET place = place + 1")

@@ -33,15 +33,6 @@ CREATE TABLE capacity (
 )
 """,
     """
-CREATE TABLE silences (
-    executor VARCHAR(16) NOT NULL,
-    who VARCHAR(32) NOT NULL,
-    since VARCHAR(32) NOT NULL,
-    why TEXT NOT NULL,
-    PRIMARY KEY (executor)
-)
-""",
-    """
 CREATE TABLE groups (
     id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     name VARCHAR(128) NOT NULL,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import re
 import sqlite3
 from pathlib import Path
@@ -7,10 +8,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine
 
-from metta_jobs.store import queue
+from metta_jobs.store import queue, silences
 from metta_jobs.store.audit import audit
 from metta_jobs.store.engine import Store
-from metta_jobs.store.migrate import HEAD, migrations_folder
+from metta_jobs.store.migrate import HEAD, migrations_folder, upgrade
 from metta_jobs.store.schema import metadata
 
 
@@ -94,3 +95,25 @@ def test_a_database_of_the_first_schema_opens_with_its_data_intact(tmp_path: Pat
     assert ready == {8: queue.Need(0, 2, 0)}
     copy = sqlite3.connect(path.with_name(f"jobs.sqlite.before-{HEAD}"))
     assert copy.execute("SELECT count(*) FROM jobs").fetchone() == (8,)
+
+
+def test_a_database_of_the_second_schema_goes_on_where_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.sqlite"
+    upgrade(path, "0002")
+    with contextlib.closing(sqlite3.connect(path)) as old:
+        old.executescript(
+            """
+            INSERT INTO environments VALUES ('h', '{}', '[]');
+            INSERT INTO groups (name, created_at) VALUES ('g', '2026-01-01T00:00:00+00:00');
+            INSERT INTO jobs (group_id, name, state, attempt, config, environment, created_at, place)
+            VALUES (1, 'a', 'running', 1, '{}', 'h', '2026-01-01T00:00:00+00:00', 1);
+            INSERT INTO attempts (job_id, number, state, executor, gpus, cpus, claimed_at)
+            VALUES (1, 1, 'running', 'skypilot', '[]', 1, '2026-01-01T00:00:00+00:00');
+            """
+        )
+    store = Store(path)
+    with store.read() as connection:
+        assert [tuple(row) for row in connection.execute("SELECT id, state, attempt FROM jobs")] == [(1, "running", 1)]
+        assert silences.load(connection) == []
+    store.close()
+    assert path.with_name(f"jobs.sqlite.before-{HEAD}").exists()
