@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from metta_jobs.daemon import control
@@ -14,12 +14,14 @@ from metta_jobs.environment import environment_id, split
 from metta_jobs.errors import InvalidInput, StoreError
 from metta_jobs.job import JobConfig, check_name
 from metta_jobs.manager.checks import changed, check_jobs
+from metta_jobs.manager.hooks import check_hooks
 from metta_jobs.manager.look import Reader, Target
 from metta_jobs.manager.shipping import ship
-from metta_jobs.policy import GroupConfig
+from metta_jobs.paths import find_project
+from metta_jobs.policy import GroupConfig, Hook
 from metta_jobs.recipe.build import override, split_argument
 from metta_jobs.states import JobState
-from metta_jobs.store import capacity, edit, read, wishes
+from metta_jobs.store import capacity, edit, queue, read, wishes
 from metta_jobs.store import submit as store_submit
 from metta_jobs.store.capacity import Machine
 from metta_jobs.views import GroupView, JobView
@@ -63,6 +65,8 @@ class JobManager(Reader):
             check_name(group)
         except ValueError as error:
             raise InvalidInput(f"{error}.") from error
+        hooks = {hook for on_end in [*(c.on_end for c in configs), options and options.on_end] for hook in on_end or ()}
+        self._check_hooks(hooks, os.environ)
         checked = check_jobs(configs, self.project_dir, self._machine())
         checked = ship(checked, self.project_dir, self._dir.root / "snapshots")
         variables, secrets = split(os.environ, _secret_names(configs, options))
@@ -174,6 +178,8 @@ class JobManager(Reader):
         view = self.group(name)
         config = override(GroupConfig(), changes)
         values = {key: getattr(config, key) for key in (split_argument(text)[0].split(".")[0] for text in changes)}
+        if config.on_end and view.jobs:  # told with what the submitter of its newest job had
+            self._check_stored_hooks(config.on_end, view.jobs[-1].id)
         with self._store.write() as connection:
             group_id = read.group_id(connection, view.name)
             assert group_id is not None
@@ -221,7 +227,23 @@ class JobManager(Reader):
         with self._store.read() as connection:
             stored = {job_id: edit.config_of(connection, job_id) for job_id in ids}
         machine = self._machine()
-        return {job_id: changed(config, changes, self.project_dir, machine) for job_id, config in stored.items()}
+        new = {job_id: changed(config, changes, self.project_dir, machine) for job_id, config in stored.items()}
+        for job_id, config in new.items():
+            if config.on_end and config.on_end != stored[job_id].on_end:
+                self._check_stored_hooks(config.on_end, job_id)
+        return new
+
+    def _check_stored_hooks(self, hooks: Sequence[Hook], job_id: int) -> None:
+        """Refuse hooks that could not tell of the end of a stored job."""
+        with self._store.read() as connection:
+            variables, hidden = queue.environment_of(connection, job_id)
+        self._check_hooks(hooks, variables, hidden)
+
+    def _check_hooks(
+        self, hooks: Iterable[Hook], variables: Mapping[str, str], hidden: Collection[str] = frozenset()
+    ) -> None:
+        if hooks:
+            check_hooks(hooks, find_project(self._dir.root.parent), variables, hidden)
 
     def _machine(self) -> Machine | None:
         """What the running daemon gives out, whatever this shell says of it; None when none runs."""
