@@ -187,20 +187,25 @@ class JobManager(Reader):
         control.ensure(self._dir)
         return self.group(name)
 
-    def move(self, targets: Sequence[Target], *, before: int | None = None) -> list[JobView]:
+    def move(self, targets: Sequence[Target], *, before: Target | None = None) -> list[JobView]:
         """Put pending jobs into the queue just before another pending job, or first of all; return those moved.
 
         They come in the order given, those of a group by id, and get that job's priority. Raises InvalidInput when none
-        of them is pending.
+        of them is pending, and UnknownName.
         """
-        movable = {job.id for job in self.jobs(targets) if job.state is JobState.PENDING and job.id != before}
+        other = None if before is None else self.one(before)
+        movable = {job.id for job in self.jobs(targets) if job.state is JobState.PENDING and job != other}
         given = dict.fromkeys(job_id for target in targets for job_id in self.ids([target]))
         ids = [job_id for job_id in given if job_id in movable]
-        if before is not None and self.job(before).state is not JobState.PENDING:
-            raise InvalidInput(f"Job {before} is not pending, so it has no place in the queue.")
+        if other is not None and other.state is not JobState.PENDING:
+            raise InvalidInput(
+                f"Job {other.id} ({other.name}) is {other.state.value}, not pending, so it has no place in the queue."
+            )
         if not ids:
             raise InvalidInput("None of these jobs is pending, so there is nothing to move.")
-        moved = self._write(lambda c: edit.place_jobs(c, self._clock.now(), ids, before=before))
+        moved = self._write(
+            lambda c: edit.place_jobs(c, self._clock.now(), ids, before=None if other is None else other.id)
+        )
         control.ensure(self._dir)
         return self.jobs(moved)
 

@@ -92,6 +92,13 @@ class Reader:
         """One job. Raises UnknownName."""
         return self.jobs([job_id])[0]
 
+    def one(self, target: Target) -> JobView:
+        """The single job that a target names. Raises UnknownName, or InvalidInput when it names another number."""
+        found = self.jobs([target])
+        if len(found) != 1:
+            raise InvalidInput(f"{target} names {len(found)} jobs; name one, by its id or as {target}/NAME.")
+        return found[0]
+
     def jobs(self, targets: Sequence[Target]) -> list[JobView]:
         """The jobs that the targets name (ids, groups, or "group/job"), by id. Raises UnknownName."""
         ids = self.ids(targets)

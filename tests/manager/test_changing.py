@@ -223,7 +223,7 @@ def test_jobs_move_to_where_they_are_put_in_the_order_given_and_start_in_it(full
     assert queue(full) == [6, 2, 3, 4, 5]
     assert [j.priority for j in full.move([5, "g/d"])] == [9, 9]
     assert queue(full) == [5, 4, 6, 2, 3]
-    full.move(["h"], before=3)
+    full.move(["h"], before="g/c")
     assert queue(full) == [5, 4, 2, 6, 3]
     full.move([3])
     assert queue(full) == [3, 5, 4, 2, 6]
@@ -239,7 +239,10 @@ def test_what_has_no_place_in_the_queue_is_not_moved(full: JobManager) -> None:
     full.submit([job("a"), job("b")], group="g")
     for targets, before, says in (
         ([1], None, "nothing to move"),
-        ([2], 1, "Job 1 is not pending"),
+        ([2], 1, r"Job 1 \(hog\) is running, not pending"),
+        ([2], "full/hog", r"Job 1 \(hog\) is running, not pending"),
+        ([2], "g", "g names 2 jobs; name one, by its id or as g/NAME"),
+        ([2], "g/bb", "The group 'g' has no job 'bb'"),
         ([2], 2, "nothing to move"),
         ([2], 99, "There is no job 99"),
         ([99, 2], None, "There is no job 99"),
