@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -82,7 +83,7 @@ class Reader:
             found = read.group_view(connection, self._dir, name)
             if found is None:
                 raise self._no_group(name, read.group_names(connection))
-        return replace(found, jobs=tuple(self._explained(found.jobs)))
+            return replace(found, jobs=tuple(self._explained(connection, found.jobs)))
 
     def _no_group(self, name: str, known: Sequence[str]) -> UnknownName:
         hint = nearest(name, known) or (" `metta job list` shows those there are." if known else "")
@@ -103,12 +104,12 @@ class Reader:
         """The jobs that the targets name (ids, groups, or "group/job"), by id. Raises UnknownName."""
         ids = self.ids(targets)
         with self._store.read() as connection:
-            found = read.job_views(connection, self._dir, ids)
+            found = self._explained(connection, read.job_views(connection, self._dir, ids))
         if missing := set(ids) - {job.id for job in found}:
             raise UnknownName(
                 f"There is no job {min(missing)}. `metta job list GROUP` shows the ids of a group's jobs."
             )
-        return self._explained(found)
+        return found
 
     def ids(self, targets: Sequence[Target]) -> list[int]:
         """The ids that the targets name, in order; a number is not looked up. Raises UnknownName."""
@@ -127,15 +128,14 @@ class Reader:
                 ids.update([members[name]] if slash else members.values())
         return sorted(ids)
 
-    def _explained(self, jobs: Sequence[JobView]) -> list[JobView]:
-        """The same jobs, the pending ones with what they wait for: worked out from the state, so never out of date."""
+    def _explained(self, connection: sqlite3.Connection, jobs: Sequence[JobView]) -> list[JobView]:
+        """The same jobs, the pending ones with what they wait for: worked out from the state at the same moment."""
         pending = [job.id for job in jobs if job.state is JobState.PENDING]
         if not pending:
             return list(jobs)
         from metta_jobs.manager.reasons import reasons_of  # most of the time nothing is pending
 
-        with self._store.read() as connection:
-            reasons = reasons_of(connection, pending, self._clock.now())
+        reasons = reasons_of(connection, pending, self._clock.now())
         return [
             replace(job, reason=_reason(reasons.get(job.id), job.reason)) if job.state is JobState.PENDING else job
             for job in jobs

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from metta_jobs.errors import InvalidInput, UnknownName
 from metta_jobs.job import JobConfig
 from metta_jobs.manager import JobManager
 from metta_jobs.manager.checks import _RECIPE_COMMAND
+from metta_jobs.manager.reasons import reasons_of
 from metta_jobs.policy import GroupConfig
 from metta_jobs.states import JobState
 from metta_jobs.store import edit
@@ -294,3 +298,20 @@ def test_what_is_stored_of_a_changed_job_is_what_is_told(full: JobManager) -> No
         stored = edit.config_of(connection, 2)
     assert json.loads(stored.model_dump_json())["on_end"][0]["on"] == "failure"
     assert (stored.metrics, stored.max_log_mb, full.job(2).metrics) == (("reward",), 5, ("reward",))
+
+
+def test_a_group_and_what_its_jobs_wait_for_are_of_one_moment(
+    full: JobManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full.submit([job("a")], group="g")
+
+    def late(connection: sqlite3.Connection, pending: Sequence[int], now: datetime) -> dict[int, str]:
+        with JobManager(full.state_dir) as other:
+            other.pause("g")
+        return reasons_of(connection, pending, now)
+
+    monkeypatch.setattr("metta_jobs.manager.reasons.reasons_of", late)
+    seen = full.group("g")
+    assert (seen.paused_at, seen.jobs[0].reason == "group paused") == (None, False)
+    later = full.group("g")
+    assert (later.paused_at is not None, later.jobs[0].reason) == (True, "group paused")
