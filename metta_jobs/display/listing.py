@@ -13,8 +13,8 @@ from rich.text import Text
 from metta_jobs.display.format import fit, shorten
 
 _GAP = "  "
-# Where room is short, these widths are reached in this order: wide texts first, then names, then both again.
-_STEPS = (("text", 32), ("name", 20), ("text", 24), ("name", 12), ("text", 16), ("key", 16))
+# Where room is short, these widths are reached in this order: texts first, which wrap, then names, then both again.
+_STEPS = (("text", 24), ("name", 20), ("name", 12), ("text", 16), ("key", 16))
 
 
 @dataclass(frozen=True)
