@@ -55,6 +55,8 @@ def explain(
     if not kinds:
         return f"{head}{_without_types(first)}"
     wanted = _either([allowed(kind, _place(path, loc)) for kind in _at(root, loc)])
+    if called:  # an option that is not wanted is left out
+        wanted = wanted.removesuffix(", or null")
     if any(other["type"] == "finite_number" for other in alike):
         wanted = wanted.replace("a number", "a finite number", 1)
     words = [word for kind in _at(root, loc) for word in _words(kind)]

@@ -64,7 +64,7 @@ class JobManager(Reader):
         try:
             check_name(group)
         except ValueError as error:
-            raise InvalidInput(f"{error}.") from error
+            raise InvalidInput(f"The group: {error}.") from error
         hooks = {hook for on_end in [*(c.on_end for c in configs), options and options.on_end] for hook in on_end or ()}
         self._check_hooks(hooks, os.environ)
         checked = check_jobs(configs, self.project_dir, self._machine())
@@ -167,7 +167,7 @@ class JobManager(Reader):
         elif job.state.terminal:
             how = f"`metta job retry {job.id} key=value` runs it again, changed."
         else:
-            how = "Kill it first."
+            how = f"Kill it first; `metta job retry {job.id} key=value` then runs it again, changed."
         raise InvalidInput(f"Job {job.id} ({job.name}) is {job.state.value}; only a pending job can be edited. {how}")
 
     def edit_group(self, name: str, changes: Sequence[str]) -> GroupView:

@@ -173,7 +173,10 @@ class Reader:
         job = self.job(job_id)
         number = max(job.attempt, 1) if attempt is None else attempt
         if not 1 <= number <= max(job.attempt, 1):
-            raise UnknownName(f"Job {job_id} has no attempt {number}; it has {job.attempt}.")
+            there = "its only one is 1" if job.attempt == 1 else f"they go from 1 to {job.attempt}"
+            raise UnknownName(
+                f"Job {job_id} has no attempt {number}: {there if job.attempt else 'it has not been started yet'}."
+            )
         return self._dir.attempt(job_id, number) / "output.log"
 
     def daemon(self) -> Holder | None:

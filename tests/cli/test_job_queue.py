@@ -105,7 +105,10 @@ def test_pause_and_resume_say_whether_they_changed_anything(full: JobManager) ->
         ("edit 2", "Missing argument"),
         ("edit 2 env.MY_TOKEN=x", "MY_TOKEN looks like a secret"),
         ("edit 2 name=c", "name of a job that is stored cannot be changed"),
-        ("edit 1 timeout_s=9", "Job 1 (hog) is running; only a pending job can be edited. Kill it first."),
+        (
+            "edit 1 timeout_s=9",
+            "Job 1 (hog) is running; only a pending job can be edited. Kill it first; `metta job retry 1 ",
+        ),
         ("edit 99 timeout_s=9", "There is no job 99."),
         ("edit g/c timeout_s=9", "The group 'g' has no job 'c'."),
         ("edit nobody max_parallel=2", "There is no group 'nobody'."),
