@@ -71,6 +71,9 @@ class Dependency(Model):
         return cls(job=int(job) if job.isdigit() else job, kind=parsed)
 
 
+_PARENT = "a job or a group (NAME, GROUP/NAME, ID, GROUP/; afterany: or afternotok: may come first)"
+
+
 def _as_dependency(value: Any) -> Any:
     if isinstance(value, str):
         return Dependency.parse(value)
@@ -108,7 +111,7 @@ class JobConfig(Model):
     queue_timeout_s: float | None = Field(default=None, gt=0)
     grace_s: float = Field(default=15, ge=0)
     max_log_mb: float | None = Field(default=None, ge=1)
-    depends_on: tuple[Annotated[Dependency, BeforeValidator(_as_dependency)], ...] = ()
+    depends_on: tuple[Annotated[Dependency, BeforeValidator(_as_dependency), Field(description=_PARENT)], ...] = ()
     retry: RetryPolicy | None = None
     on_end: Hooks = ()
     remote: RemoteConfig | None = None

@@ -68,11 +68,12 @@ class RetryPolicy(Model):
 class Hook(Model):
     """Whom to tell when a job or a group has ended: exactly one of `command`, `webhook`, `desktop`.
 
-    `command` is an argv list, run with the facts in its environment (METTA_EVENT, METTA_GROUP, METTA_JOB_NAME,
-    METTA_JOB_ID, METTA_STATE, METTA_EXIT_CODE, METTA_REASON, METTA_COUNTS as JSON). `webhook` names where to post
-    Slack-compatible JSON: an entry of [webhooks] in the settings file, or an environment variable of the submitter; an
-    address itself is refused, because it is a secret and configurations are stored. `desktop` shows a notification.
-    `on` says which ends are told: "any", "failure" or "success".
+    `command` is an argv list, run with the facts in its environment: METTA_EVENT, METTA_TEXT, METTA_GROUP, METTA_STATE;
+    of a job METTA_JOB_NAME, METTA_JOB_ID, METTA_JOB_DIR, METTA_ATTEMPT, METTA_EXIT_CODE, METTA_REASON, of a group
+    METTA_COUNTS (JSON). `webhook` names where to post Slack-compatible JSON: an entry of [webhooks] in the settings
+    file, or an environment variable of the submitter; an address itself is refused, because it is a secret and
+    configurations are stored. `desktop` shows a notification. `on` says which ends are told: "any", "failure" or
+    "success".
     """
 
     command: tuple[str, ...] | None = None

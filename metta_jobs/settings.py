@@ -18,6 +18,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from metta_jobs.errors import InvalidInput, nearest
+from metta_jobs.refusal import explain
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -95,8 +96,7 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            first = error.errors()[0]
-            raise InvalidInput(f"The setting {first['loc'][0]!r} cannot be used: {first['msg']}.") from error
+            raise InvalidInput(f"A setting cannot be used: {explain(error, cls)}") from None
 
 
 def _toml(path: Path) -> dict[str, Any]:

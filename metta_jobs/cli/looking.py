@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from metta_jobs.cli.context import console, print_json, reader
-from metta_jobs.errors import InvalidInput, NoState, UnknownName, nearest
+from metta_jobs.errors import NoState, UnknownName, nearest
 from metta_jobs.states import JobState
 from metta_jobs.views import JobView
 
@@ -21,10 +21,7 @@ SHOWN_GROUPS = 20
 def one_job(target: str) -> JobView:
     """The single job that a target names."""
     with reader() as opened:
-        found = opened.jobs([target])
-    if len(found) != 1:
-        raise InvalidInput(f"{target} names {len(found)} jobs; name one, by its id or as {target}/NAME.")
-    return found[0]
+        return opened.one(target)
 
 
 def list_jobs(group: str | None, state: str | None, everything: bool, as_json: bool) -> None:

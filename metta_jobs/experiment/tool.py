@@ -21,6 +21,7 @@ from metta_jobs.job import Dependency, JobConfig, Name
 from metta_jobs.manager import JobManager
 from metta_jobs.policy import GroupConfig, Hooks, RetryPolicy
 from metta_jobs.recipe import build
+from metta_jobs.refusal import explain
 from metta_jobs.remote import RemoteConfig
 from metta_jobs.settings import Settings
 from metta_jobs.states import DependencyKind
@@ -162,9 +163,9 @@ class ExperimentTool(Tool):
         try:
             return RemoteConfig(**{key: value for key, value in asked.items() if value is not None} | self.sky)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "remote"
-            raise InvalidInput(f"{where}: {first['msg'].removeprefix('Value error, ')}.") from error
+            loc = error.errors()[0]["loc"]
+            path = "" if loc and loc[0] in asked and loc[0] not in self.sky else "sky."
+            raise InvalidInput(explain(error, RemoteConfig, path=path)) from error
 
     def _local_gpus(self, project: Path) -> float:
         if self.remote:

@@ -37,6 +37,7 @@ def check_jobs(configs: Sequence[JobConfig], project: Path, machine: Machine | N
     seen: dict[tuple[object, ...], JobConfig] = {}
     checked = []
     for config in configs:
+        _check_retry(config)
         # Thousands of jobs of one group differ in their arguments, not in what is checked here.
         alike = (config.command[0], config.cwd, config.env.get("PATH"), config.gpus, config.cpus, config.memory_gb)
         like = seen.get((*alike, config.remote, config.secrets))
@@ -44,6 +45,17 @@ def check_jobs(configs: Sequence[JobConfig], project: Path, machine: Machine | N
             like = seen[(*alike, config.remote, config.secrets)] = _checked(config, slots, project)
         checked.append(config.model_copy(update={"cwd": like.cwd}))
     return checked
+
+
+def _check_retry(config: JobConfig) -> None:
+    """Exit codes that no command can fail with would be waited for in vain."""
+    for field in ("on", "never_on"):
+        causes = getattr(config.retry, field, ())
+        if wrong := [cause for cause in causes if isinstance(cause, int) and not 1 <= cause <= 255]:
+            raise InvalidInput(
+                f"The job {config.name!r}: retry.{field} has {wrong[0]}, and no command fails with that: exit codes of "
+                "failures are from 1 to 255."
+            )
 
 
 def _checked(config: JobConfig, slots: Slots, project: Path) -> JobConfig:

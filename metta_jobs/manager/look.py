@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -82,7 +83,7 @@ class Reader:
             found = read.group_view(connection, self._dir, name)
             if found is None:
                 raise self._no_group(name, read.group_names(connection))
-        return replace(found, jobs=tuple(self._explained(found.jobs)))
+            return replace(found, jobs=tuple(self._explained(connection, found.jobs)))
 
     def _no_group(self, name: str, known: Sequence[str]) -> UnknownName:
         hint = nearest(name, known) or (" `metta job list` shows those there are." if known else "")
@@ -92,16 +93,23 @@ class Reader:
         """One job. Raises UnknownName."""
         return self.jobs([job_id])[0]
 
+    def one(self, target: Target) -> JobView:
+        """The single job that a target names. Raises UnknownName, or InvalidInput when it names another number."""
+        found = self.jobs([target])
+        if len(found) != 1:
+            raise InvalidInput(f"{target} names {len(found)} jobs; name one, by its id or as {target}/NAME.")
+        return found[0]
+
     def jobs(self, targets: Sequence[Target]) -> list[JobView]:
         """The jobs that the targets name (ids, groups, or "group/job"), by id. Raises UnknownName."""
         ids = self.ids(targets)
         with self._store.read() as connection:
-            found = read.job_views(connection, self._dir, ids)
+            found = self._explained(connection, read.job_views(connection, self._dir, ids))
         if missing := set(ids) - {job.id for job in found}:
             raise UnknownName(
                 f"There is no job {min(missing)}. `metta job list GROUP` shows the ids of a group's jobs."
             )
-        return self._explained(found)
+        return found
 
     def ids(self, targets: Sequence[Target]) -> list[int]:
         """The ids that the targets name, in order; a number is not looked up. Raises UnknownName."""
@@ -120,15 +128,14 @@ class Reader:
                 ids.update([members[name]] if slash else members.values())
         return sorted(ids)
 
-    def _explained(self, jobs: Sequence[JobView]) -> list[JobView]:
-        """The same jobs, the pending ones with what they wait for: worked out from the state, so never out of date."""
+    def _explained(self, connection: sqlite3.Connection, jobs: Sequence[JobView]) -> list[JobView]:
+        """The same jobs, the pending ones with what they wait for: worked out from the state at the same moment."""
         pending = [job.id for job in jobs if job.state is JobState.PENDING]
         if not pending:
             return list(jobs)
         from metta_jobs.manager.reasons import reasons_of  # most of the time nothing is pending
 
-        with self._store.read() as connection:
-            reasons = reasons_of(connection, pending, self._clock.now())
+        reasons = reasons_of(connection, pending, self._clock.now())
         return [
             replace(job, reason=_reason(reasons.get(job.id), job.reason)) if job.state is JobState.PENDING else job
             for job in jobs
@@ -166,7 +173,10 @@ class Reader:
         job = self.job(job_id)
         number = max(job.attempt, 1) if attempt is None else attempt
         if not 1 <= number <= max(job.attempt, 1):
-            raise UnknownName(f"Job {job_id} has no attempt {number}; it has {job.attempt}.")
+            there = "its only one is 1" if job.attempt == 1 else f"they go from 1 to {job.attempt}"
+            raise UnknownName(
+                f"Job {job_id} has no attempt {number}: {there if job.attempt else 'it has not been started yet'}."
+            )
         return self._dir.attempt(job_id, number) / "output.log"
 
     def daemon(self) -> Holder | None:
