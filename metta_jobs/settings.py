@@ -28,13 +28,13 @@ class Settings(BaseModel):
 
     `cpus`: slots for jobs on this machine (default: the cores that we may use). `memory_gb`: memory for jobs, in 10^9
     bytes (default: the machine's, or what our container or allocation may use). `gpus`: the GPUs to give out, by index,
-    UUID (GPU-…, MIG-…) or as amd:<index> (default: those found; METTA_GPUS=0,1; METTA_GPUS= for none). `gpu_busy_mb`: a GPU is not given out while
-    programs of others use more of its memory than this, in MiB as nvidia-smi counts (0: it is not looked at).
-    `max_parallel`: most jobs at a time (default: no limit but the slots). `reserve_after_s`: a job that waits longer
-    than this for slots has them kept free for it. `webhooks`: addresses by name, for hooks (only in your own file).
-    `daemon_idle_exit_s`: the daemon ends itself after so many idle seconds; the next command that needs it starts it.
-    `allow_network_fs`: the state folder may lie on a network file system, at your own risk. `sky_python`: the Python
-    that has SkyPilot installed (default: this environment's, else the one behind `sky` on PATH).
+    UUID (GPU-…, MIG-…) or as amd:<index> (default: those found; METTA_GPUS=0,1; METTA_GPUS= for none). `gpu_busy_mb`: a
+    GPU is not given out while programs of others use more of its memory than this, in MiB as nvidia-smi counts (0: it
+    is not looked at). `max_parallel`: most jobs at a time (default: no limit but the slots). `reserve_after_s`: a job
+    that waits longer than this for slots has them kept free for it. `webhooks`: addresses by name, for hooks (only in
+    your own file). `daemon_idle_exit_s`: the daemon ends itself after so many idle seconds; the next command that needs
+    it starts it. `allow_network_fs`: the state folder may lie on a network file system, at your own risk. `sky_python`:
+    the Python that has SkyPilot installed (default: this environment's, else the one behind `sky` on PATH).
     """
 
     # An error would show what it found, which may be an address.

@@ -26,13 +26,14 @@ _ERRNOS = {
     errno.ENOMEM: "the machine has no memory left: end something",
     errno.ENOENT: f"somebody removes files meanwhile: `{PROGRAM} doctor` again",
 }
-#: By the beginnings of SQLite's words, which its Python module has no numbers for before 3.11's sqlite_errorcode.
+#: By the beginnings of SQLite's names of errors.
 _SQLITE = (
-    ("database is locked", "another program holds the database: end it (`fuser -v` on the file names it)"),
-    ("attempt to write a readonly", _RIGHTS),
-    ("unable to open", _RIGHTS),
-    ("database or disk is full", ROOM),
-    ("disk I/O", _DISK),
+    ("SQLITE_BUSY", "another program holds the database: end it (`fuser -v` on the file names it)"),
+    ("SQLITE_READONLY", _RIGHTS),
+    ("SQLITE_CANTOPEN", _RIGHTS),
+    ("SQLITE_PERM", _RIGHTS),
+    ("SQLITE_FULL", ROOM),
+    ("SQLITE_IOERR", _DISK),
 )
 
 
@@ -45,6 +46,7 @@ def remedy(error: Exception) -> str:
     if isinstance(error, OSError):
         return _ERRNOS.get(error.errno or 0, _DISK)
     if isinstance(error, sqlite3.Error):
-        found = [advice for words, advice in _SQLITE if str(error).startswith(words)]
+        name = getattr(error, "sqlite_errorname", "")
+        found = [advice for beginning, advice in _SQLITE if name.startswith(beginning)]
         return found[0] if found else REPAIR
     return REPAIR  # what should be text is none

@@ -2,9 +2,34 @@
 
 from __future__ import annotations
 
-XX
+import logging
+import os
+import platform
+import sqlite3
+import stat
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
 
-def _folder(patient: Patient) -> Iterator[Finding]:
+from metta_jobs import __version__, filesystem
+from metta_jobs.daemon import control
+from metta_jobs.disk import amount
+from metta_jobs.executors.devices import find_gpus
+from metta_jobs.paths import PROGRAM
+from metta_jobs.settings import Settings
+from metta_jobs.store import capacity
+from metta_jobs.store.words import to_time
+from metta_jobs.upkeep.advice import ROOM
+from metta_jobs.upkeep.findings import Finding, broken, fine, warning
+from metta_jobs.upkeep.patient import Patient
+
+LEAST_FREE = 10_000_000
+LITTLE_FREE = 1_000_000_000
+_FEWEST_INODES = 10
+_FUTURE = timedelta(minutes=2)
+
+
+def folder(patient: Patient) -> Iterator[Finding]:
+    """Whose the state folder is, and who may look into it."""
     root, name = patient.dir.root, "state folder"
     status = root.stat()
     if status.st_uid != os.geteuid():
@@ -21,10 +46,11 @@ def _folder(patient: Patient) -> Iterator[Finding]:
         yield fine(name, str(root))
 
 
-def _file_system(patient: Patient) -> Iterator[Finding]:
+def file_system(patient: Patient) -> Iterator[Finding]:
+    """Whether locks hold where it lies."""
     kind = filesystem.kind(patient.dir.root)
     if filesystem.is_network(kind):
-        allowed = Settings.load(find_project(patient.dir.root.parent)).allow_network_fs
+        allowed = patient.settings is not None and patient.settings.allow_network_fs
         yield (warning if allowed else broken)(
             "file system",
             f"{kind} is a network file system, where locks and shared memory do not hold",
@@ -34,38 +60,85 @@ def _file_system(patient: Patient) -> Iterator[Finding]:
         yield fine("file system", kind or "its type cannot be told on this system")
 
 
-def _space(patient: Patient) -> Iterator[Finding]:
-    found = os.statvfs(patient.dir.root)
+def space(patient: Patient) -> Iterator[Finding]:
+    """How much room is left."""
+    root = patient.dir.root
+    found = os.statvfs(next(folder for folder in (root, *root.parents) if folder.exists()))
     free, total = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
     says = f"{amount(free)} of {amount(total)} are free"
-    remedy = "`metta job prune --older-than 30d` makes room"
     if free < LEAST_FREE:
-        yield broken("disk space", says, remedy)
-    elif found.f_files and found.f_favail < SHOWN:
-        yield broken("disk space", "no more files can be made (no inodes are free)", remedy)
+        yield broken("disk space", says, ROOM)
+    elif found.f_files and found.f_favail < _FEWEST_INODES:
+        yield broken("disk space", "no more files can be made (no inodes are free)", ROOM)
     elif free < LITTLE_FREE:
-        yield warning("disk space", says, remedy)
+        yield warning("disk space", says, ROOM)
     else:
         yield fine("disk space", says)
 
 
-def _devices(patient: Patient) -> Iterator[Finding]:
-    settings = Settings.load(find_project(patient.dir.root.parent))
-    gpus = find_gpus(settings)
-    whence = "by the settings" if settings.gpus is not None else "found"
-    yield fine("GPUs", f"{len(gpus)} {whence}: {', '.join(gpus)}" if gpus else f"none {whence}")
-
-
-def _settings(patient: Patient) -> Iterator[Finding]:
-    try:
-        Settings.load(find_project(patient.dir.root.parent))
-    except MettaError as error:
-        yield broken("settings", str(error).rstrip("."), "correct it: nothing can be submitted before")
+def settings(patient: Patient) -> Iterator[Finding]:
+    """Whether they can be read."""
+    if patient.settings_error is not None:
+        yield broken("settings", patient.settings_error.rstrip("."), "correct it: nothing can be submitted before")
     else:
         yield fine("settings", "can be read")
 
 
-def _clock(patient: Patient) -> Iterator[Finding]:
+def devices(patient: Patient) -> Iterator[Finding]:
+    """The GPUs that the daemon gives out; where none runs, those that one started here would."""
+    machine = capacity.load(patient.rows) if patient.rows and control.status(patient.dir) else None
+    here, complaints = _found_here(patient.settings)
+    by_settings = patient.settings is not None and patient.settings.gpus is not None
+    here_says = "" if here is None else _listed(here, "by the settings" if by_settings else "found")
+    if machine is not None:
+        says = _listed(machine.gpus, "given out by the daemon")
+        details = [f"{gpu} is left alone: {why}" for gpu, why in machine.busy.items()]
+        if here is None or set(here) == set(machine.gpus):
+            yield fine("GPUs", says, *details)
+            return
+        details.append(f"in this shell: {here_says}; the daemon keeps what it found when it started")
+        again = f"to give out these: `{PROGRAM} daemon stop`, then `{PROGRAM} daemon start` here; jobs go on meanwhile"
+        yield warning("GPUs", says, again, *details, *complaints)
+    elif here is None:
+        yield warning("GPUs", "not looked for: the settings cannot be read", "correct the settings first")
+    elif complaints:
+        yield warning("GPUs", here_says, "see what `nvidia-smi` (`rocm-smi`) says", *complaints)
+    else:
+        yield fine("GPUs", here_says)
+
+
+def _listed(gpus: Sequence[str], whence: str) -> str:
+    return f"{len(gpus)} {whence}: {', '.join(gpus)}" if gpus else f"none {whence}"
+
+
+def _found_here(settings: Settings | None) -> tuple[Sequence[str] | None, list[str]]:
+    """The GPUs that a daemon of this shell would give out (None: the settings cannot be read), and what their drivers
+    complain of, which a daemon would write into its log."""
+    if settings is None:
+        return None, []
+    said = _Said()
+    logger = logging.getLogger("metta_jobs.daemon")
+    logger.addHandler(said)
+    try:
+        return find_gpus(settings), said.sentences
+    finally:
+        logger.removeHandler(said)
+
+
+class _Said(logging.Handler):
+    """Keeps what is said at a warning or above."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.sentences: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep it."""
+        self.sentences.append(record.getMessage())
+
+
+def clock(patient: Patient) -> Iterator[Finding]:
+    """Whether the time can be true."""
     now, remedy = patient.now, "set the clock (`timedatectl`); no job is harmed, but times and ages are wrong"
     newest = None
     if patient.connection is not None:
@@ -79,11 +152,10 @@ def _clock(patient: Patient) -> Iterator[Finding]:
         yield fine("clock", f"{now:%Y-%m-%d %H:%M} UTC")
 
 
-def _versions(_: Patient) -> Iterator[Finding]:
+def versions(_: Patient) -> Iterator[Finding]:
+    """What runs here."""
     says = f"metta-jobs {__version__}, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
     if sqlite3.sqlite_version_info < (3, 35):
         yield broken("versions", says, "use a Python with SQLite 3.35 or newer")
     else:
         yield fine("versions", says)
-
-

@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from collections.abc import Iterator
+from datetime import timedelta
 
-XX
+from metta_jobs.errors import StoreError
+from metta_jobs.paths import PROGRAM
+from metta_jobs.states import JobState
+from metta_jobs.store.audit import rows_and_history, slots
+from metta_jobs.store.migrate import HEAD, refuse_to_begin_anew
+from metta_jobs.store.outbox import describe
+from metta_jobs.store.words import DeliveryState, to_text
+from metta_jobs.upkeep.advice import REPAIR
+from metta_jobs.upkeep.findings import Finding, broken, counted, fine, warning
+from metta_jobs.upkeep.folders import job_folders, without_rows
+from metta_jobs.upkeep.patient import Patient
+
+SHOWN = 10
+#: Messages that were given up are told for so long.
+_RECENT = timedelta(days=1)
+
 
 def _database(patient: Patient) -> Iterator[Finding]:
     path, name = patient.dir.database, "database"
@@ -17,6 +35,7 @@ def _database(patient: Patient) -> Iterator[Finding]:
             yield fine(name, "there is none yet")
         return
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=30, isolation_level=None)
+    connection.row_factory = sqlite3.Row
     patient.connection = connection
     connection.execute("BEGIN")
     wrong = [" ".join(str(row[0]).split()) for row in connection.execute(f"PRAGMA quick_check({SHOWN})")]
@@ -34,25 +53,26 @@ def _database(patient: Patient) -> Iterator[Finding]:
     yield fine(name, f"{counted(jobs, 'job')}, {counted(events, 'event')}, schema {row[0]}{later}, no damage")
 
 
-def _damaged(patient: Patient) -> Iterator[Finding]:
+def database(patient: Patient) -> Iterator[Finding]:
+    """The file: whether it is whole and of which schema. Opens it for the checks that follow."""
     try:
         yield from _database(patient)
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         patient.close()
-        patient.connection = None
         if isinstance(error, sqlite3.OperationalError) and "no such" not in str(error):
             raise
         yield broken("database", f"{patient.dir.database} is damaged ({error})", REPAIR)
 
 
-def _rows(patient: Patient) -> Iterator[Finding]:
-    if patient.connection is None or not patient.current:
+def queue(patient: Patient) -> Iterator[Finding]:
+    """Whether the rows agree with each other, and with what there is to give out."""
+    if patient.rows is None:
         return
-    if wrong := rows_and_history(patient.connection):
+    if wrong := rows_and_history(patient.rows):
         yield broken("queue", f"{counted(len(wrong), 'broken promise')} in the database", REPAIR, *wrong)
     else:
         yield fine("queue", "states, attempts, dependencies and histories agree")
-    if over := slots(patient.connection):
+    if over := slots(patient.rows):
         yield warning(
             "slots",
             "more is given out than there is",
@@ -61,26 +81,56 @@ def _rows(patient: Patient) -> Iterator[Finding]:
         )
 
 
-def _hooks(patient: Patient) -> Iterator[Finding]:
-    if patient.connection is None or not patient.current:
+def hooks(patient: Patient) -> Iterator[Finding]:
+    """Messages that wait, and those that could not be delivered: whose they are, whom they are for, what went wrong."""
+    if patient.rows is None:
         return
-    rows = patient.connection.execute(
-        """SELECT g.name, d.tries, d.error FROM deliveries AS d JOIN groups AS g ON g.id = d.group_id
-        WHERE d.finished_at IS NULL ORDER BY d.id"""
+    found = patient.rows.execute(
+        """SELECT g.name AS group_name, j.id AS job_id, j.name AS job_name, d.hook, d.facts, d.tries, d.error, d.state
+        FROM deliveries AS d JOIN groups AS g ON g.id = d.group_id LEFT JOIN jobs AS j ON j.id = d.job_id
+        WHERE d.finished_at IS NULL OR (d.state = ? AND d.finished_at > ?) ORDER BY d.id""",
+        (DeliveryState.GIVEN_UP, to_text(patient.now - _RECENT)),
     ).fetchall()
-    failing = [row for row in rows if row[1]]
-    if failing:
-        yield warning(
-            "hooks",
-            f"{counted(len(failing), 'message')} could not be delivered yet",
-            "see to it that the command, the webhook or the desktop can be reached",
-            *(f"{group}: {error} (tried {tries} times)" for group, tries, error in failing[:SHOWN]),
-        )
-    else:
-        yield fine("hooks", f"{counted(len(rows), 'message')} to be delivered" if rows else "nothing to be delivered")
+    given_up = [row for row in found if row["state"] == DeliveryState.GIVEN_UP]
+    failing = [row for row in found if row["state"] != DeliveryState.GIVEN_UP and row["tries"]]
+    if not given_up and not failing:
+        says = f"{counted(len(found), 'message')} to be delivered" if found else "nothing to be delivered"
+        yield fine("hooks", says)
+        return
+    parts = [f"{counted(len(failing), 'message')} could not be delivered yet"] if failing else []
+    parts += [f"{counted(len(given_up), 'message')} given up within a day"] if given_up else []
+    told = [*failing, *given_up]
+    more = [f"… and {len(told) - SHOWN} more"] if len(told) > SHOWN else []
+    yield warning("hooks", ", ".join(parts), _mending(patient, told), *map(_undelivered, told[:SHOWN]), *more)
 
 
-def _leftovers(patient: Patient) -> Iterator[Finding]:
+def _undelivered(row: sqlite3.Row) -> str:
+    whose = f"group {row['group_name']}"
+    if row["job_id"] is not None:
+        whose = f"job {row['job_id']} ({row['group_name']}/{row['job_name']})"
+    end = json.loads(row["facts"]).get("state")
+    news = f" {JobState(end).value}" if end in set(JobState) else ""
+    what = "given up after" if row["state"] == DeliveryState.GIVEN_UP else "tried"
+    times = "once" if row["tries"] == 1 else f"{row['tries']} times"
+    return f"{whose}{news}, to {describe(row['hook'])}: {row['error']} ({what} {times})"
+
+
+def _mending(patient: Patient, told: list[sqlite3.Row]) -> str:
+    """What to do, by the kinds of receivers that were not reached."""
+    kinds = [json.loads(row["hook"]) for row in told]
+    ways = []
+    if names := sorted({str(hook["webhook"]) for hook in kinds if hook.get("webhook")}):
+        ways.append(f"see to it that [webhooks] in ~/.config/metta-jobs/config.toml gives the address of {names[0]}")
+    if any(hook.get("command") for hook in kinds):
+        ways.append(f"see what the command wrote in {patient.dir.root / 'hooks.log'}")
+    if not ways:
+        ways.append("a desktop can be reached only where somebody is logged in to one: use a webhook elsewhere")
+    change = f"`{PROGRAM} job edit GROUP on_end=…` changes whom a group tells"
+    return "; ".join((*ways, change))
+
+
+def leftovers(patient: Patient) -> Iterator[Finding]:
+    """Folders that no stored job owns."""
     folders = job_folders(patient.dir)
     if patient.connection is None:
         return
@@ -105,5 +155,3 @@ def _leftovers(patient: Patient) -> Iterator[Finding]:
     else:
         each = ", each of a stored job" if folders else ""
         yield fine("folders", f"{counted(len(folders), 'folder')} in jobs/{each}")
-
-

@@ -1,0 +1,110 @@
+"""What `metta doctor` says of the way to other machines: the Python that has SkyPilot, its API server, its infras."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from metta_jobs.errors import MettaError, MissingExtra
+from metta_jobs.executors.sky.python import find_python, installed_version
+from metta_jobs.manager.sky import Sky, SkyError
+from metta_jobs.paths import find_project
+from metta_jobs.upkeep.findings import Finding, broken, counted, fine, idle, warning
+from metta_jobs.upkeep.patient import Patient
+
+INTERPRETER, SERVER, INFRA = "SkyPilot", "API server", "infra"
+#: To import sky takes 5-6 s, and the server's answers as long; three times that on a busy machine.
+DEADLINE_S = 60.0
+_OLDEST = (0, 14)
+_INSTALL = '`uv tool install "skypilot[kubernetes]"` ([slurm], [aws] … as your infra is)'
+_NAME_ONE = "name a Python that has it by METTA_SKY_PYTHON or the setting sky_python"
+_LOG_LINES = 3
+
+
+def examine(
+    patient: Patient, *, ask: bool = True, asking: Callable[[], None] = lambda: None, deadline_s: float = DEADLINE_S
+) -> Iterator[Finding]:
+    """Find SkyPilot, and ask it, unless `ask` is false; `asking` is called before that, as it takes about ten seconds.
+
+    What does not work is broken when remote jobs wait for it. Nothing is written into the state folder.
+    """
+    if patient.settings is None:
+        remedy = "correct the settings first"
+        yield warning(INTERPRETER, "not looked for: the settings cannot be read", remedy)
+        return
+    waiting = patient.remote_jobs()
+    bad = broken if waiting else warning
+    wanted = f"; {counted(waiting, 'remote job')} cannot go on without it" if waiting else ""
+    try:
+        python = find_python(patient.settings.sky_python)
+        version = installed_version(python)
+    except MissingExtra:
+        if waiting:
+            yield broken(INTERPRETER, f"not installed{wanted}", _INSTALL)
+        else:
+            yield idle(INTERPRETER, "not installed: needed for remote jobs only", _INSTALL)
+        return
+    except MettaError as error:
+        yield bad(INTERPRETER, f"{str(error).rstrip('.')}{wanted}", f"{_NAME_ONE}; or install it: {_INSTALL}")
+        return
+    if version is not None and _numbers(version) < _OLDEST:
+        says = f"{version}, by {python}: older than 0.14, the first that is known to work"
+        yield warning(INTERPRETER, says, "`uv tool upgrade skypilot`, or `pip install -U skypilot` where it is")
+    else:
+        yield fine(INTERPRETER, f"{version or 'of no version'}, by {python}")
+    if ask:
+        asking()
+        yield from _asked(patient, python, bad, wanted, deadline_s)
+
+
+def _asked(
+    patient: Patient, python: str, bad: Callable[..., Finding], wanted: str, deadline_s: float
+) -> Iterator[Finding]:
+    with tempfile.TemporaryDirectory(prefix="metta-doctor-") as folder:
+        log = Path(folder) / "sky.log"
+        try:
+            with Sky(patient.dir.root, find_project(patient.dir.root.parent), log) as sky:
+                told = sky.ask("check", timeout_s=deadline_s)
+        except SkyError as error:
+            # The log goes with its folder, so its end is shown instead of its name.
+            says = str(error).replace(f"; see {log}", "").removeprefix("SkyPilot: ").rstrip(".")
+            printed = () if error.kind == "unreachable" else _end_of(log)
+            yield bad(SERVER, f"{says}{wanted}", _remedy(error, python), *printed)
+            return
+    running = told.get("server_version")
+    says = f"{told['endpoint']}, SkyPilot {running}" if running else str(told["endpoint"])
+    if told["healthy"]:
+        yield fine(SERVER, says)
+    else:
+        yield bad(SERVER, f"{says}, says that it is not healthy{wanted}", "`sky api status` tells more")
+    if enabled := told["enabled"]:
+        yield fine(INFRA, f"{', '.join(enabled)} {'is' if len(enabled) == 1 else 'are'} enabled")
+    else:
+        yield bad(INFRA, f"none is enabled{wanted}", "`sky check` says what each lacks")
+
+
+def _remedy(error: SkyError, python: str) -> str:
+    if error.kind == "unreachable":
+        return (
+            "`sky api start` where it runs; `sky api login -e URL` names another; `sky api info` tells which is asked"
+        )
+    if error.kind == "missing":
+        return (
+            f'`{python} -c "import sky"` shows what it lacks; `uv tool install --force "skypilot[…]"` installs it anew'
+        )
+    return "`sky api status` and `sky check` tell more"
+
+
+def _end_of(log: Path) -> tuple[str, ...]:
+    try:
+        lines = log.read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return ()
+    return tuple(line.strip() for line in lines if line.strip())[-_LOG_LINES:]
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """(0, 14) of "0.14.1"; of a nightly build, which counts by dates, (1, 0)."""
+    return tuple(map(int, re.findall(r"\d+", version)[:2]))
