@@ -19,15 +19,24 @@ from metta_jobs.daemon.lock import DaemonLock
 from metta_jobs.job import JobConfig
 from metta_jobs.manager import JobManager
 from metta_jobs.paths import StateDir
-from metta_jobs.upkeep import sizes
+from metta_jobs.upkeep import doctor, sizes
 from metta_jobs.upkeep.attendance import last_error
-from metta_jobs.upkeep.doctor import examine
 from metta_jobs.upkeep.findings import Finding, Verdict
+from metta_jobs.upkeep.patient import Patient
 from tests.processes import metta, until
 from tests.store.rows import ENDED_WELL, NOW, RUNNING, Rows, fresh_store
 
 OK, WARNING, BROKEN = Verdict.OK, Verdict.WARNING, Verdict.BROKEN
 Statvfs = namedtuple("Statvfs", "f_bavail f_frsize f_blocks f_files f_favail")
+
+
+def examine(state_dir: StateDir, now: datetime) -> list[Finding]:
+    """All that is found without asking SkyPilot."""
+    patient = Patient(state_dir, now)
+    try:
+        return list(doctor.examine(patient))
+    finally:
+        patient.close()
 
 
 class Case:
@@ -62,11 +71,11 @@ def test_a_healthy_folder_is_fine_in_every_respect_and_left_as_it_is(case: Case)
     case.folder(1)
     case.rows.store.close()
     before = {path: (path.stat().st_mtime, path.read_bytes()) for path in case.dir.root.rglob("*") if path.is_file()}
-    found = list(examine(case.dir, NOW))
+    found = examine(case.dir, NOW)
     assert [finding for finding in found if finding.verdict is not OK] == []
     assert [finding.check for finding in found] == [
         *("versions", "state folder", "file system", "disk space", "settings", "database", "queue", "hooks"),
-        *("folders", "daemon", "GPUs", "clock", "sizes"),
+        *("folders", "daemon", "GPUs", "clock", "sizes", "wandb"),
     ]
     after = {path: (path.stat().st_mtime, path.read_bytes()) for path in case.dir.root.rglob("*") if path.is_file()}
     assert after == before
@@ -74,9 +83,12 @@ def test_a_healthy_folder_is_fine_in_every_respect_and_left_as_it_is(case: Case)
 
 
 def test_where_there_is_no_queue_nothing_is_made(tmp_path: Path) -> None:
-    found = list(examine(StateDir(tmp_path / "none"), NOW))
-    assert [finding.verdict for finding in found] == [OK, OK]
-    assert "no job was ever submitted" in found[0].says
+    found = examine(StateDir(tmp_path / "none"), NOW)
+    assert {finding.verdict for finding in found} == {OK}
+    assert [finding.check for finding in found] == [
+        *("versions", "state folder", "disk space", "settings", "GPUs", "clock", "wandb")
+    ]
+    assert "no job was ever submitted" in found[1].says
     assert not (tmp_path / "none").exists()
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from metta_jobs.upkeep.findings import Finding
 
 _ASKING = "Asking SkyPilot, which takes about ten seconds (--no-remote leaves it out) …"
-_INDENT = 22
+_INDENT = 23
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON with stable keys.")]
 
@@ -50,6 +50,8 @@ def doctor(
     if as_json:
         document = {"verdict": worst.value, "checks": [finding.to_dict() for finding in found]}
         print_json(document | ({"repaired": said} if repair else {}))
+    else:
+        _sum_up(found)
     raise typer.Exit(1 if worst is Verdict.BROKEN else 0)
 
 
@@ -103,9 +105,20 @@ def _show(finding: Finding) -> None:
         _echo("", f"→ {finding.remedy}.", deeper=2)
 
 
+def _sum_up(found: list[Finding]) -> None:
+    """What asks for attention, once more: on a small terminal it has scrolled away by now."""
+    from metta_jobs.upkeep.findings import Verdict
+
+    said = []
+    for verdict, word in ((Verdict.BROKEN, "Broken"), (Verdict.WARNING, "Warnings")):
+        names = dict.fromkeys(finding.check for finding in found if finding.verdict is verdict)
+        said += [f"{word}: {', '.join(names)}."] if names else []
+    typer.echo(" ".join(said) or "Nothing is wrong.")
+
+
 def _echo(before: str, text: str, deeper: int = 0) -> None:
     """A line; on a terminal, broken where it is too long, but not within a command between backquotes."""
-    line = f"{before:<{_INDENT}}{text}" if before else f"{'':<{_INDENT}} {text}"[1:]
+    line = f"{before:<{_INDENT}}{text}"
     if sys.stdout.isatty():
         width = max(shutil.get_terminal_size().columns, _INDENT + 30)
         parts = line.split("`")
@@ -116,7 +129,6 @@ def _echo(before: str, text: str, deeper: int = 0) -> None:
             subsequent_indent=" " * (_INDENT + deeper),
             break_long_words=False,
             break_on_hyphens=False,
-            drop_whitespace=True,
         )
         line = "\n".join(wrapped).replace("\0", " ")
     typer.echo(line)

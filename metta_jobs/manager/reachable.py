@@ -50,10 +50,10 @@ def examine(
         yield bad(INTERPRETER, f"{str(error).rstrip('.')}{wanted}", f"{_NAME_ONE}; or install it: {_INSTALL}")
         return
     if version is not None and _numbers(version) < _OLDEST:
-        says = f"{version}, by {python}: older than 0.14, the first that is known to work"
+        says = f"{version}, in {python}: older than 0.14, the first that is known to work"
         yield warning(INTERPRETER, says, "`uv tool upgrade skypilot`, or `pip install -U skypilot` where it is")
     else:
-        yield fine(INTERPRETER, f"{version or 'of no version'}, by {python}")
+        yield fine(INTERPRETER, f"{version or 'of a version that it does not tell'}, in {python}")
     if ask:
         asking()
         yield from _asked(patient, python, bad, wanted, deadline_s)
@@ -68,10 +68,8 @@ def _asked(
             with Sky(patient.dir.root, find_project(patient.dir.root.parent), log) as sky:
                 told = sky.ask("check", timeout_s=deadline_s)
         except SkyError as error:
-            # The log goes with its folder, so its end is shown instead of its name.
-            says = str(error).replace(f"; see {log}", "").removeprefix("SkyPilot: ").rstrip(".")
-            printed = () if error.kind == "unreachable" else _end_of(log)
-            yield bad(SERVER, f"{says}{wanted}", _remedy(error, python), *printed)
+            says = _words(error, log, deadline_s)
+            yield bad(SERVER, f"{says}{wanted}", _remedy(error, python), *_printed(log, says))
             return
     running = told.get("server_version")
     says = f"{told['endpoint']}, SkyPilot {running}" if running else str(told["endpoint"])
@@ -85,24 +83,30 @@ def _asked(
         yield bad(INFRA, f"none is enabled{wanted}", "`sky check` says what each lacks")
 
 
+def _words(error: SkyError, log: Path, deadline_s: float) -> str:
+    # The log goes with its folder, so its end is shown instead of its name.
+    says = str(error).replace(f"; see {log}", "").removeprefix("SkyPilot: ").rstrip(".")
+    if error.kind == "late":
+        return f"no answer within {deadline_s:.0f} s"
+    return f"an error instead of an answer: {says}" if error.kind in ("error", "refused") else says
+
+
 def _remedy(error: SkyError, python: str) -> str:
     if error.kind == "unreachable":
-        return (
-            "`sky api start` where it runs; `sky api login -e URL` names another; `sky api info` tells which is asked"
-        )
+        return "`sky api start` where it runs; `sky api info` tells which is asked, `sky api login -e URL` names another"
     if error.kind == "missing":
-        return (
-            f'`{python} -c "import sky"` shows what it lacks; `uv tool install --force "skypilot[…]"` installs it anew'
-        )
+        return f'`{python} -c "import sky"` shows what it lacks; then install it anew'
     return "`sky api status` and `sky check` tell more"
 
 
-def _end_of(log: Path) -> tuple[str, ...]:
+def _printed(log: Path, says: str) -> tuple[str, ...]:
+    """The last lines that SkyPilot has printed; none where they only repeat what is said."""
     try:
-        lines = log.read_text(errors="replace").splitlines()
+        text = log.read_text(errors="replace")
     except FileNotFoundError:
         return ()
-    return tuple(line.strip() for line in lines if line.strip())[-_LOG_LINES:]
+    lines = [line.strip() for line in text.splitlines() if line.strip()][-_LOG_LINES:]
+    return () if lines and lines[-1].rpartition(": ")[2].rstrip(".") in says else tuple(lines)
 
 
 def _numbers(version: str) -> tuple[int, ...]:
