@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
 import os
 import signal
 import socket
 import sqlite3
 from collections import namedtuple
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,10 +19,12 @@ import pytest
 from metta_jobs import __version__, filesystem
 from metta_jobs.daemon import control
 from metta_jobs.daemon.lock import DaemonLock
+from metta_jobs.errors import InvalidInput, StoreTooNew
 from metta_jobs.job import JobConfig
 from metta_jobs.manager import JobManager
 from metta_jobs.paths import StateDir
-from metta_jobs.upkeep import doctor, sizes
+from metta_jobs.settings import Settings
+from metta_jobs.upkeep import doctor, machine, sizes
 from metta_jobs.upkeep.attendance import last_error
 from metta_jobs.upkeep.findings import Finding, Verdict
 from metta_jobs.upkeep.patient import Patient
@@ -160,14 +165,30 @@ def test_folders_that_belong_to_nobody(case: Case) -> None:
     assert "there is a folder of job 99, but only ids up to 2 were ever given" in found.says
 
 
-def test_messages_that_cannot_be_delivered(case: Case) -> None:
-    case.rows.group("g")
-    message = {"group_id": 1, "hook": "{}", "facts": "{}", "state": "waiting", "created_at": "x"}
-    case.rows.insert("deliveries", **message)
+def test_messages_that_cannot_be_delivered_are_told_with_whose_they_are_and_whom_they_are_for(case: Case) -> None:
+    group = case.rows.group("g")
+    job = case.rows.job(group, "a", *ENDED_WELL)
+    message = {"group_id": group, "facts": '{"state": "failed"}', "state": "waiting", "created_at": "x"}
+    webhook, command = '{"webhook": "SLACK"}', '{"command": ["notify.sh", "x"]}'
+    case.rows.insert("deliveries", **message, hook=webhook)
     assert case.find("hooks").says == "1 message to be delivered"
-    case.rows.insert("deliveries", **message, tries=2, error="no route to host")
+    case.rows.insert("deliveries", **message, hook=webhook, tries=2, error="no route to host")
+    case.rows.insert("deliveries", **message, hook=command, job_id=job, tries=1, error="exit code 3")
+    long_ago, lately = (NOW - timedelta(days=3)).isoformat(), (NOW - timedelta(hours=1)).isoformat()
+    for when in (long_ago, lately):
+        ended = message | {"state": "given_up", "finished_at": when}
+        case.rows.insert("deliveries", **ended, hook=command, tries=5, error="exit code 4")
     found = case.find("hooks")
-    assert (found.verdict, found.details) == (WARNING, ("g: no route to host (tried 2 times)",))
+    assert found.verdict is WARNING
+    assert found.says == "2 messages could not be delivered yet, 1 message given up within a day"
+    assert found.details == (
+        "group g failed, to the webhook SLACK: no route to host (tried 2 times)",
+        f"job {job} (g/a) failed, to the command notify.sh: exit code 3 (tried once)",
+        "group g failed, to the command notify.sh: exit code 4 (given up after 5 times)",
+    )
+    assert found.remedy is not None
+    assert "the address of SLACK" in found.remedy
+    assert str(case.dir.root / "hooks.log") in found.remedy
 
 
 # ------------------------------------------------------------------------------------------------ the machine
@@ -221,8 +242,71 @@ def test_settings_that_cannot_be_read(case: Case, monkeypatch: pytest.MonkeyPatc
 
 
 def test_gpus(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("METTA_GPUS", "0,GPU-x")
-    assert case.find("GPUs").says == "2 by the settings: 0, GPU-x"
+    monkeypatch.setenv("METTA_GPUS", "0,GPU-x,amd:1")
+    assert case.find("GPUs").says == "3 by the settings: 0, GPU-x, amd:1"
+    case.rows.capacity(gpus=("7",))  # of a daemon that has ended
+    assert case.find("GPUs").says == "3 by the settings: 0, GPU-x, amd:1"
+    lock = DaemonLock(case.dir.daemon_lock)
+    assert lock.acquire({"pid": os.getpid(), "started_at": NOW.isoformat(), "version": __version__})
+    found = case.find("GPUs")
+    assert (found.verdict, found.says) == (WARNING, "1 given out by the daemon: 7")
+    assert found.details[-1].startswith("in this shell: 3 by the settings: 0, GPU-x, amd:1")
+    monkeypatch.setenv("METTA_GPUS", "7")
+    assert case.find("GPUs").verdict is OK
+    lock.release()
+
+
+def test_a_driver_that_does_not_answer_is_told(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("METTA_GPUS")
+
+    def find(settings: Settings) -> tuple[str, ...]:
+        logging.getLogger("metta_jobs.daemon").warning("the driver hangs")
+        return ()
+
+    monkeypatch.setattr(machine, "find_gpus", find)
+    found = case.find("GPUs")
+    assert (found.verdict, found.says, found.details) == (WARNING, "none found", ("the driver hangs",))
+
+
+@pytest.mark.parametrize("gpus", ["two", "0,-1", "GPU-", "amd:", "1.0", "0 1"])
+def test_what_names_no_gpu_is_refused(case: Case, monkeypatch: pytest.MonkeyPatch, gpus: str) -> None:
+    monkeypatch.setenv("METTA_GPUS", gpus)
+    found = case.find("settings")
+    assert (found.verdict, "is the name of no GPU" in found.says) == (BROKEN, True)
+    assert case.find("GPUs").says == "not looked for: the settings cannot be read"
+
+
+def sqlite_error(name: str) -> sqlite3.Error:
+    error = sqlite3.OperationalError("words")
+    error.sqlite_errorname = name
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (PermissionError(errno.EACCES, "denied"), "permissions"),
+        (OSError(errno.ENOSPC, "full"), "job prune"),
+        (OSError(errno.EMFILE, "too many"), "ulimit"),
+        (OSError(errno.EIO, "bad"), "dmesg"),
+        (sqlite_error("SQLITE_BUSY_RECOVERY"), "another program"),
+        (sqlite_error("SQLITE_FULL"), "job prune"),
+        (sqlite3.DatabaseError("malformed"), "--repair"),
+        (InvalidInput("The setting 'cpus' cannot be used."), "do as it says"),
+        (StoreTooNew("newer"), "upgrade"),
+    ],
+)
+def test_the_advice_follows_from_what_went_wrong(
+    case: Case, monkeypatch: pytest.MonkeyPatch, error: Exception, advice: str
+) -> None:
+    def fail(_: Patient) -> Iterator[Finding]:
+        raise error
+        yield
+
+    monkeypatch.setattr(doctor, "_CHECKS", (("x", fail),))
+    found = case.find("x")
+    assert found.verdict is BROKEN
+    assert advice in (found.remedy or "")
 
 
 def test_a_clock_that_was_set_back(case: Case) -> None:

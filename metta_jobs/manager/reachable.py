@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import psutil
+
+from metta_jobs.daemon import control
 from metta_jobs.errors import MettaError, MissingExtra
 from metta_jobs.executors.sky.python import find_python, installed_version
 from metta_jobs.manager.sky import Sky, SkyError
-from metta_jobs.paths import find_project
+from metta_jobs.paths import PROGRAM, find_project
 from metta_jobs.upkeep.findings import Finding, broken, counted, fine, idle, warning
 from metta_jobs.upkeep.patient import Patient
 
@@ -20,6 +26,11 @@ DEADLINE_S = 60.0
 _OLDEST = (0, 14)
 _INSTALL = '`uv tool install "skypilot[kubernetes]"` ([slurm], [aws] … as your infra is)'
 _NAME_ONE = "name a Python that has it by METTA_SKY_PYTHON or the setting sky_python"
+_TELL_DAEMON = (
+    "put sky_python into ~/.config/metta-jobs/config.toml, which holds for every shell; or "
+    f"`{PROGRAM} daemon stop`, then `{PROGRAM} daemon start` here; jobs go on meanwhile"
+)
+_VARIABLE = "METTA_SKY_PYTHON"
 _LOG_LINES = 3
 
 
@@ -53,7 +64,11 @@ def examine(
         says = f"{version}, in {python}: older than 0.14, the first that is known to work"
         yield warning(INTERPRETER, says, "`uv tool upgrade skypilot`, or `pip install -U skypilot` where it is")
     else:
-        yield fine(INTERPRETER, f"{version or 'of a version that it does not tell'}, in {python}")
+        says = f"{version or 'of a version that it does not tell'}, in {python}"
+        if difference := _daemon_differs(patient, python):
+            yield bad(INTERPRETER, f"{says}; but {difference}", _TELL_DAEMON)
+        else:
+            yield fine(INTERPRETER, says)
     if ask:
         asking()
         yield from _asked(patient, python, bad, wanted, deadline_s)
@@ -83,6 +98,28 @@ def _asked(
         yield bad(INFRA, f"none is enabled{wanted}", "`sky check` says what each lacks")
 
 
+def _daemon_differs(patient: Patient, python: str) -> str | None:
+    """How the running daemon looks for SkyPilot, where its environment leads it elsewhere than ours leads us."""
+    holder = control.status(patient.dir)
+    if holder is None or patient.settings is None:
+        return None
+    try:
+        theirs = psutil.Process(holder.pid).environ()
+    except psutil.Error:
+        return None  # it has just ended, or this system does not tell
+    in_file = None if _VARIABLE in os.environ else patient.settings.sky_python
+
+    def leads_to(environment: Mapping[str, str]) -> str | None:
+        if setting := environment.get(_VARIABLE) or in_file:
+            return setting
+        return None if python == sys.executable else shutil.which("sky", path=environment.get("PATH"))
+
+    daemons = leads_to(theirs)
+    if daemons == leads_to(os.environ):
+        return None
+    return f"the daemon, which started in another shell, {f'uses {daemons}' if daemons else 'finds none'}"
+
+
 def _words(error: SkyError, log: Path, deadline_s: float) -> str:
     # The log goes with its folder, so its end is shown instead of its name.
     says = str(error).replace(f"; see {log}", "").removeprefix("SkyPilot: ").rstrip(".")
@@ -93,7 +130,9 @@ def _words(error: SkyError, log: Path, deadline_s: float) -> str:
 
 def _remedy(error: SkyError, python: str) -> str:
     if error.kind == "unreachable":
-        return "`sky api start` where it runs; `sky api info` tells which is asked, `sky api login -e URL` names another"
+        return (
+            "`sky api start` where it runs; `sky api info` tells which is asked, `sky api login -e URL` names another"
+        )
     if error.kind == "missing":
         return f'`{python} -c "import sky"` shows what it lacks; then install it anew'
     return "`sky api status` and `sky check` tell more"
