@@ -130,9 +130,7 @@ def _words(error: SkyError, log: Path, deadline_s: float) -> str:
 
 def _remedy(error: SkyError, python: str) -> str:
     if error.kind == "unreachable":
-        return (
-            "`sky api start` where it runs; `sky api info` tells which is asked, `sky api login -e URL` names another"
-        )
+        return "`sky api start` where it runs; `sky api info` says which is asked, `sky api login -e URL` names another"
     if error.kind == "missing":
         return f'`{python} -c "import sky"` shows what it lacks; then install it anew'
     return "`sky api status` and `sky check` tell more"

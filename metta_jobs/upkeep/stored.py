@@ -110,7 +110,7 @@ def _undelivered(row: sqlite3.Row) -> str:
         whose = f"job {row['job_id']} ({row['group_name']}/{row['job_name']})"
     end = json.loads(row["facts"]).get("state")
     news = f" {JobState(end).value}" if end in set(JobState) else ""
-    what = "given up after" if row["state"] == DeliveryState.GIVEN_UP else "tried"
+    what = "given up, tried" if row["state"] == DeliveryState.GIVEN_UP else "tried"
     times = "once" if row["tries"] == 1 else f"{row['tries']} times"
     return f"{whose}{news}, to {describe(row['hook'])}: {row['error']} ({what} {times})"
 
