@@ -127,7 +127,12 @@ def tell_outside(environ: Mapping[str, str]) -> dict[str, str]:
 
 def wandb_mode(environment: Mapping[str, str]) -> str:
     """Return "online" when wandb would find an API key in this environment, else "offline": it must never ask."""
-    return "online" if _logged_in_to_wandb(environment) else "offline"
+    return "online" if wandb_login(environment) else "offline"
+
+
+def netrc_path(environment: Mapping[str, str]) -> Path:
+    """Where logins are kept by host."""
+    return Path(environment.get("NETRC") or Path(environment.get("HOME") or "/") / ".netrc")
 
 
 @lru_cache(maxsize=16)
@@ -135,16 +140,19 @@ def _hosts(path: Path, _changed_at: int) -> frozenset[str]:
     return frozenset(netrc.netrc(str(path)).hosts)
 
 
-def _logged_in_to_wandb(environment: Mapping[str, str]) -> bool:
-    """True when wandb would find an API key for its default hosts, or for the host that $WANDB_BASE_URL names."""
+def wandb_login(environment: Mapping[str, str]) -> str | None:
+    """Return where wandb would find an API key for its default hosts, or for the host that $WANDB_BASE_URL names:
+    "WANDB_API_KEY" or the path of a netrc file; None where it would find none."""
     if environment.get("WANDB_API_KEY"):
-        return True
-    path = Path(environment.get("NETRC") or Path(environment.get("HOME") or "/") / ".netrc")
+        return "WANDB_API_KEY"
+    path = netrc_path(environment)
     try:
         known = _hosts(path, path.stat().st_mtime_ns)
-    except (OSError, netrc.NetrcParseError):
-        return False
+    except (OSError, netrc.NetrcParseError, UnicodeDecodeError):
+        return None
     base = environment.get("WANDB_BASE_URL", "")
     if base:
-        return base.split("://")[-1].split("/")[0].split(":")[0] in known
-    return any(name.endswith(("wandb.ai", "coreweave.com")) for name in known)
+        found = base.split("://")[-1].split("/")[0].split(":")[0] in known
+    else:
+        found = any(name.endswith(("wandb.ai", "coreweave.com")) for name in known)
+    return str(path) if found else None
