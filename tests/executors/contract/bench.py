@@ -22,8 +22,11 @@ NEXT: Key = (2, 1)
 
 
 class Bench:
-    """An executor and how to make it do things. `lanes`: attempts of one lane stand in line; `gentle`: TERM comes before
-    KILL; `forgets`: what nobody asks about is no longer kept."""
+    """An executor and how to make it do things.
+
+    `lanes`: attempts of one lane stand in line; `gentle`: TERM comes before KILL; `forgets`: what nobody asks about is
+    no longer kept.
+    """
 
     lanes = gentle = forgets = True
     executor: Executor

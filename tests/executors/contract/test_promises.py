@@ -108,7 +108,7 @@ def test_attempts_are_told_apart(bench: Bench) -> None:
     bench.executor.stop(NEXT, Cause.KILL, force=True)
 
 
-# ----------------------------------------------------------------------------------------- another daemon, another executor
+# ------------------------------------------------------------------------------------ another daemon, another executor
 
 
 def test_another_sees_what_runs(bench: Bench) -> None:
