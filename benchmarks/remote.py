@@ -6,7 +6,7 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -83,8 +83,8 @@ def measure(quick: bool) -> list[Figure]:
     """Rounds in which all 2,000 have run on and three were recovered; rows written then, and when nothing is new."""
     turns, changed = 20 if quick else 100, 3
     with queue(JOBS) as (house, sky):
-        quiet_rows = [rows_written(house, lambda: run_on(sky, 0, 0)) for _ in range(5)]
-        changed_rows = [rows_written(house, lambda: run_on(sky, turn, changed)) for turn in range(1, 6)]
+        quiet_rows = [rows_written(house, sky, 0, 0) for _ in range(5)]
+        changed_rows = [rows_written(house, sky, turn, changed) for turn in range(1, 6)]
         samples = []
         for turn in range(6, 6 + turns):
             run_on(sky, turn, changed)
@@ -164,9 +164,9 @@ def run_on(sky: Sky, turn: int, changed: int) -> None:
         sky.records[number % JOBS + 1] |= {"status": "RECOVERING", "recovery_count": turn}
 
 
-def rows_written(house: Any, happen: Callable[[], None]) -> int:
-    """Rows that the daemon writes when it hears of what happens."""
-    happen()
+def rows_written(house: Any, sky: Sky, turn: int, changed: int) -> int:
+    """Rows that the daemon writes when it hears that so many have changed."""
+    run_on(sky, turn, changed)
     with house.store.write() as connection:
         before = connection.total_changes
     tick(house)

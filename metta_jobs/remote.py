@@ -58,6 +58,16 @@ def _absolute(path: Path | str) -> str:
     return os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 - links are not to be followed
 
 
+class Adopted(Model):
+    """A managed job that is there already, and is to be the job's attempt of this number. `token` marks its evidence
+    ("" when that is not known any more)."""
+
+    attempt: int
+    managed_id: int
+    name: str
+    token: str
+
+
 class RemoteConfig(Model):
     """Resources of a job that runs through SkyPilot, and what it finds on its nodes.
 
@@ -72,7 +82,8 @@ class RemoteConfig(Model):
 
     SkyPilot restarts it after failures of its own up to `max_restarts_on_errors` times, and after a preemption as
     `recovery` says (failover or eager_next_region). `pool` names a pool of workers to run on; `priority` is
-    SkyPilot's, from -1000 to 1000. `shipped` is set at submit: what "snapshot" or "git" stood for then.
+    SkyPilot's, from -1000 to 1000. `shipped` is set at submit: what "snapshot" or "git" stood for then; `adopted` when
+    a managed job that nobody looks after is taken back.
     """
 
     gpus: int = Field(default=1, ge=0)
@@ -95,6 +106,7 @@ class RemoteConfig(Model):
     pool: str | None = None
     priority: int | None = Field(default=None, ge=-1000, le=1000)
     shipped: dict[str, str] | None = None
+    adopted: Adopted | None = None
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
@@ -103,6 +115,20 @@ class RemoteConfig(Model):
     def cloud(self) -> str | None:
         """The cloud that `infra` names; None when it may be any."""
         return cloud_of(self.infra)
+
+    @property
+    def words(self) -> str:
+        """What it asks for, in a line: "slurm, 2 nodes of 8 H100, 4+ CPUs each, on demand, snapshot of the code"."""
+        machine = [f"{self.gpus} {self.gpu_type or ('GPU' if self.gpus == 1 else 'GPUs')}"] if self.gpus else []
+        machine += [f"{self.cpus:g}+ CPUs"] if self.cpus is not None else []
+        machine += [f"{self.memory_gb:g}+ GB"] if self.memory_gb is not None else []
+        size = f"{self.nodes} node{'' if self.nodes == 1 else 's'}" + (f" of {', '.join(machine)}" if machine else "")
+        code = {"snapshot": "snapshot of the working tree", "git": "the git commit", None: "no code"}
+        parts = [self.infra or "any infra", size]
+        parts += [f"pool {self.pool}"] if self.pool else ["spot" if self.spot else "on demand"]
+        parts += [f"at most {self.max_runtime_hours:g} h"] if self.max_runtime_hours is not None else []
+        shipped = f"the folder {self.workdir}" if isinstance(self.workdir, Path) else code[self.workdir]
+        return ", ".join([*parts, shipped])
 
     def resources(self) -> dict[str, Any]:
         """The keyword arguments of sky.Resources, as plain data; what was not asked for is not in it."""

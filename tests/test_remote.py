@@ -223,3 +223,22 @@ def test_every_text_has_a_legal_name(text: str) -> None:
 )
 def test_a_legal_name_stays_close_to_what_was_said(text: str, name: str) -> None:
     assert legal_name(text) == name
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({}, "any infra, 1 node of 1 GPU, spot, snapshot of the working tree"),
+        (
+            {"infra": "slurm", "gpus": 0, "cpus": 1.5, "memory_gb": 4, "workdir": "git"},
+            "slurm, 1 node of 1.5+ CPUs, 4+ GB, on demand, the git commit",
+        ),
+        (
+            {"nodes": 2, "gpus": 8, "gpu_type": "H100", "max_runtime_hours": 12, "workdir": None, "infra": "gcp"},
+            "gcp, 2 nodes of 8 H100, spot, at most 12 h, no code",
+        ),
+        ({"pool": "p", "gpus": 0, "workdir": "/a"}, "any infra, 1 node, pool p, the folder /a"),
+    ],
+)
+def test_it_says_what_it_asks_for(fields: dict[str, object], words: str) -> None:
+    assert RemoteConfig(**fields).words == words  # type: ignore[arg-type]

@@ -38,16 +38,22 @@ def list_jobs(
         bool, typer.Option("--remote-orphans", help="Managed jobs of this queue in SkyPilot that no job here owns.")
     ] = False,
     cancel: Annotated[bool, typer.Option("--cancel", help="With --remote-orphans: have them cancelled.")] = False,
+    adopt: Annotated[
+        bool, typer.Option("--adopt", help="With --remote-orphans: let them be new attempts of their jobs.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """List groups with their counts, or the jobs of one group."""
     if remote_orphans:
         from metta_jobs.cli.orphans import orphans
 
-        orphans(cancel=cancel, as_json=as_json)
+        orphans(cancel=cancel, adopt=adopt, as_json=as_json)
         return
-    if cancel:
-        raise InvalidInput("--cancel goes with --remote-orphans; jobs here are ended by `metta job kill`.")
+    if cancel or adopt:
+        raise InvalidInput(
+            "--cancel and --adopt go with --remote-orphans; jobs here are ended by `metta job kill`, and tried again "
+            "by `metta job retry`."
+        )
     looking.list_jobs(group, state, everything, as_json)
 
 
@@ -139,6 +145,11 @@ def logs(
     job = one_job(target)
     with reader() as opened:
         path = opened.log_path(job.id, attempt)
+        if follow and attempt is None and job.elsewhere:
+            from metta_jobs.cli.remote_log import follow_remote
+
+            follow_remote(opened, job, tail, out)
+            return
         if follow and attempt is None:
             follow_file(path, tail, out, lambda: opened.job(job.id).state.terminal)
             return
@@ -149,6 +160,9 @@ def logs(
         )
         return
     print_file(path, tail, out)
+    if job.elsewhere and attempt in (None, job.attempt):
+        at = datetime.fromtimestamp(path.stat().st_mtime, UTC).astimezone().strftime("%H:%M:%S")
+        typer.echo(f"The job runs elsewhere: that was the end of its log at {at}; -f streams it.", err=True)
 
 
 @app.command(epilog="Example: `metta job wait arena_experiment_20261121_101500 --timeout 3600 && echo done`")

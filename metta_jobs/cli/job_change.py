@@ -24,6 +24,8 @@ Targets = Annotated[
 ]
 DEFAULT_GROUP = "default"
 LISTED = 20
+#: So long (seconds) the end of jobs that run elsewhere is waited for.
+REMOTE_PATIENCE_S = 180.0
 #: "timeout_s=60" is a change; "group/lr=1e-3" names a job.
 _CHANGE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*=")
 
@@ -141,8 +143,12 @@ def kill(
             typer.echo(f"Ending {_jobs(len(doomed))} …", err=True)
         asked = opened.kill([job.id for job in doomed], force=force)
         ids = [job.id for job in asked]
-        grace = max((job.grace_s for job in asked), default=0.0)
-        ended = opened.wait(ids, timeout_s=grace + 10) if ids else []
+        patience_s = max((job.grace_s for job in asked), default=0.0) + 10
+        if any(job.elsewhere for job in asked):
+            patience_s = max(patience_s, REMOTE_PATIENCE_S)
+            if not as_json:
+                typer.echo("SkyPilot ends those that run elsewhere, which takes about a minute.", err=True)
+        ended = opened.wait(ids, timeout_s=patience_s) if ids else []
     if as_json:
         print_json({"jobs": [job.to_dict() for job in ended]})
     open_jobs = [job for job in ended if not job.state.terminal]
@@ -151,6 +157,8 @@ def kill(
             typer.echo(f"{_jobs(len(ended) - len(open_jobs))} ended.")
         for job in open_jobs:
             typer.echo(f"{job.group}/{job.name} ({job.id}) has not ended yet: {job.reason}", err=True)
+        if open_jobs:
+            typer.echo("The daemon goes on ending them; `metta job wait` waits for that.", err=True)
     raise typer.Exit(1 if open_jobs else 0)
 
 

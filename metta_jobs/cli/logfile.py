@@ -6,20 +6,30 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Protocol
 
 from metta_jobs.disk import CHUNK, amount, data_segments, read_past_holes
 
 POLL_S = 0.2
 
 
-def print_file(path: Path, tail: int | None, out: BinaryIO) -> None:
+class Out(Protocol):
+    """Where bytes are written to, such as sys.stdout.buffer."""
+
+    def write(self, data: bytes, /) -> int:
+        """Take bytes."""
+
+    def flush(self) -> None:
+        """Let them be seen."""
+
+
+def print_file(path: Path, tail: int | None, out: Out) -> None:
     """Write the file, or its last `tail` lines, to `out` as it is."""
     with path.open("rb") as file:
         _Printer(out).copy(file.fileno(), 0 if tail is None else _tail_offset(file.fileno(), tail))
 
 
-def follow_file(path: Path, tail: int | None, out: BinaryIO, ended: Callable[[], bool]) -> None:
+def follow_file(path: Path, tail: int | None, out: Out, ended: Callable[[], bool]) -> None:
     """Write the file and what is added to it, until `ended`; it need not exist yet."""
     offset: int | None = None
     printer = _Printer(out)
@@ -38,7 +48,7 @@ def follow_file(path: Path, tail: int | None, out: BinaryIO, ended: Callable[[],
 class _Printer:
     """Writes bytes on, and knows whether a line of ours would begin in the middle of one of theirs."""
 
-    def __init__(self, out: BinaryIO) -> None:
+    def __init__(self, out: Out) -> None:
         self._out = out
         self._last = b"\n"
 

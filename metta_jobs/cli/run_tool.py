@@ -61,6 +61,8 @@ def run(
     typer.echo(json.dumps(tool.model_dump(mode="json"), indent=2))
     for job in jobs:
         typer.echo(f"\njob {job.name}{f' (gpus={job.gpus})' if job.gpus else ''}:\n  {shlex.join(job.command)}")
+        if job.remote is not None:
+            typer.echo(f"  through SkyPilot on {job.remote.words}")
     typer.echo("\nDry run: nothing was stored.", err=True)
 
 

@@ -15,6 +15,7 @@ from metta_jobs.errors import InvalidInput, StoreError
 from metta_jobs.job import JobConfig, check_name
 from metta_jobs.manager.checks import changed, check_jobs
 from metta_jobs.manager.look import Reader, Target
+from metta_jobs.manager.orphans import Orphan, taken_back
 from metta_jobs.manager.shipping import ship
 from metta_jobs.policy import GroupConfig
 from metta_jobs.recipe.build import override, split_argument
@@ -130,6 +131,20 @@ class JobManager(Reader):
             control.ensure(self._dir)
             self._settled(again)
         return self.jobs(again)
+
+    def adopt(self, orphan: Orphan) -> JobView:
+        """Have a managed job that nobody looks after be the next attempt of the job that its name tells.
+
+        Raises UnknownName when there is no such job, InvalidInput when it lives or has succeeded.
+        """
+        job = self.job(orphan.job_id)
+        with self._store.read() as connection:
+            config = taken_back(orphan, job, edit.config_of(connection, job.id), self._dir.root)
+        said = f"managed job {orphan.managed_id} is taken back"
+        self._write(lambda connection: self._retry(connection, [job.id], {job.id: config}, [said]))
+        control.ensure(self._dir)
+        self._settled([job.id])
+        return self.job(job.id)
 
     def _retry(
         self, connection: sqlite3.Connection, ids: list[int], new: dict[int, JobConfig], said: Sequence[str]

@@ -173,10 +173,11 @@ class Reader:
         """The daemon that runs, None when there is none."""
         return holder(self._dir.daemon_lock)
 
-    def live_attempts(self) -> set[tuple[int, int]]:
-        """(job id, attempt) of everything that is being launched or runs."""
+    def owned(self) -> tuple[set[tuple[int, int]], set[int]]:
+        """(job id, attempt) of everything that is being launched or runs, and SkyPilot's ids of what is looked after:
+        of live attempts, and of those that a job is about to take back."""
         with self._store.read() as connection:
-            return {row.key for row in queue.live_rows(connection)}
+            return {row.key for row in queue.live_rows(connection)}, read.managed_ids(connection)
 
     def warning(self, unfinished: bool, elsewhere: bool = True) -> str | None:
         """What a reader must know about jobs that have not ended: no daemon runs, or, where some of them run

@@ -144,6 +144,18 @@ def event_views(
     ]
 
 
+def managed_ids(connection: sqlite3.Connection) -> set[int]:
+    """SkyPilot's ids of the managed jobs that live attempts are, or that unfinished jobs are to take back."""
+    rows = connection.execute(
+        "SELECT json_extract(a.remote, '$.managed_id') AS id FROM jobs AS j "
+        "JOIN attempts AS a ON a.job_id = j.id AND a.number = j.attempt "
+        "WHERE j.finished_at IS NULL AND a.finished_at IS NULL "
+        "UNION SELECT json_extract(config, '$.remote.adopted.managed_id') FROM jobs "
+        "WHERE (finished_at IS NULL OR wish = 'retry') AND json_extract(config, '$.remote.adopted.attempt') > attempt"
+    )
+    return {row["id"] for row in rows if row["id"] is not None}
+
+
 def last_event(connection: sqlite3.Connection) -> int:
     """The id of the newest event, 0 when there is none."""
     return int(connection.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0])

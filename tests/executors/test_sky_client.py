@@ -6,6 +6,7 @@ import pytest
 
 from metta_jobs.executors.sky.sdk.printed import clean
 from tests.executors.sky_stand_in import TASK, Bed
+from tests.processes import until
 
 RECORD = {"job_id": 1, "job_name": "a", "status": "RUNNING", "failure_reason": "\x1b[1mwhy\x1b[0m", "unheard": "of"}
 
@@ -163,6 +164,24 @@ def test_a_log_is_what_the_job_printed(bed: Bed) -> None:
     assert path.read_bytes() == expected
     assert [entry.name for entry in path.parent.glob("output*")] == ["output.log"]
     assert bed.calls("/jobs/logs")[0]["json"] == {"job_id": 1, "follow": False, "tail": 50}
+
+
+def test_a_log_that_is_followed_grows_as_it_comes(bed: Bed) -> None:
+    lines = [
+        SPINNER.format(" (status: STARTING)"),
+        "\x1b[36m(n, pid=2)\x1b[0m one\n",
+        "\x1b[36m(n, pid=2)\x1b[0m two\n",
+    ]
+    path = bed.folder / "followed"
+    bed.says(**{"/jobs/logs": {"value": [*lines, "hang"]}})
+    ticket = bed.client.ask("follow", job_id=1, path=str(path), tail=None)
+    until(lambda: bed.collect() or (path.exists() and path.read_bytes() == b"one\ntwo\n"), "two lines")
+    assert ticket not in bed.come
+    bed.client.close()
+    bed.says(**{"/jobs/logs": {"value": [*lines, FRAME[1]]}})
+    path.unlink()
+    assert bed.ask("follow", job_id=1, path=str(path), tail=7).value == {"bytes": 8}
+    assert bed.calls("/jobs/logs")[-1]["json"] == {"job_id": 1, "follow": True, "tail": 7}
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,7 @@ def test_a_launch_that_never_was_is_looked_for_and_then_reported(house: House, s
     (view,) = views(house, a)
     assert (view.state, view.reason) == (
         S.LAUNCHING,
-        f"its launch was not confirmed: looking for {sky.asked[0][1]['name']} in SkyPilot",
+        f"its launch was not confirmed: looking for {dict(sky.asked)['launch']['name']} in SkyPilot",
     )
     pass_time(house, 400, 5)
     (view,) = views(house, a)

@@ -35,7 +35,7 @@ class Weather(FakeSky):
         self.doubling = self.failing = False
         self.blank: set[str] = set()
         self.silent = False  # answers pile up
-        self.known_dead: set[int] = set()
+        self.twins: set[int] = set()
 
     def ask(self, do: str, **fields: Any) -> int:
         if self.mood == "error" and do != "launch":
@@ -52,6 +52,7 @@ class Weather(FakeSky):
         number = max(self.jobs)
         if self.doubling:
             self.jobs[number + 1] = {**self.jobs[number], "job_id": number + 1}
+            self.twins |= {number, number + 1}
         if self.failing:
             self.jobs[number] |= {"schedule_state": "INACTIVE", "submitted_at": None}
             self.requests[value["request_id"]] = {"status": "FAILED", "job_ids": None, "error": "no luck"}
@@ -90,6 +91,9 @@ class RemoteHistories(RuleBasedStateMachine):
         self.ended: dict[tuple[int, int], tuple[Any, ...]] = {}
         self.doubled = False
         self.new_daemon()
+        self.submit(2, None)
+        for _ in range(3):
+            self.round(1.0)
 
     @property
     def clock(self) -> ManualClock:
@@ -107,6 +111,11 @@ class RemoteHistories(RuleBasedStateMachine):
         with self.house.store.read() as connection:
             return [row["id"] for row in connection.execute("SELECT id FROM jobs ORDER BY id")]
 
+    def running(self) -> set[str]:
+        """Names of managed jobs whose attempts have not ended."""
+        found = views(self.house, *self.ids())
+        return {view.remote.managed_name or "" for view in found if view.remote is not None and view.state.live}
+
     def live_jobs(self) -> list[int]:
         return sorted(number for numbers in self.sky.live().values() for number in numbers)
 
@@ -123,6 +132,8 @@ class RemoteHistories(RuleBasedStateMachine):
                 queue_timeout_s=queue_timeout_s,
             )
             add(self.house, job, group=f"g{self.names}")
+        for _ in range(2):
+            self.round(1.0)
 
     @rule(which=st.integers(0, 20))
     def kill(self, which: int) -> None:
@@ -206,8 +217,13 @@ class RemoteHistories(RuleBasedStateMachine):
                 job |= {"schedule_state": "INACTIVE", "submitted_at": None}
 
     @rule(which=st.integers(0, 20))
-    def gives_an_id_to_somebody_else(self, which: int) -> None:
+    def is_set_up_anew(self, which: int) -> None:
+        """It was away, and an id is somebody else's then."""
         if numbers := self.live_jobs():
+            before, self.sky.down, self.sky.silent = self.sky.down, True, False
+            for _ in range(4):
+                self.round(61.0)
+            self.sky.down = before
             job = self.sky.jobs[numbers[which % len(numbers)]]
             job |= {"job_name": "somebody-elses", "status": "RUNNING"}
 
@@ -241,10 +257,14 @@ class RemoteHistories(RuleBasedStateMachine):
         with self.house.store.read() as connection:
             assert audit(connection) == []
             rows = connection.execute("SELECT job_id, number, state, exit_code, finished_at FROM attempts").fetchall()
+        live = {(int(name.split("-")[2]), int(name.split("-")[3])): ids for name, ids in self.sky.live().items()}
         for row in rows:
             key, end = (row["job_id"], row["number"]), tuple(row)
             if row["finished_at"] is not None:
-                assert self.ended.setdefault(key, end) == end, "what has ended stays as it is"
+                known = self.ended.setdefault(key, end)
+                assert known == end, "what has ended stays as it is"
+                others = [number for number in live.get(key, []) if number not in self.sky.twins]
+                assert not others, f"job {key} ended as {row['state']}, and managed jobs {others} live"
         assert self.ended.keys() <= {(row["job_id"], row["number"]) for row in rows}
 
     @invariant()
@@ -280,6 +300,9 @@ class RemoteHistories(RuleBasedStateMachine):
                 job = sky.jobs[number]
                 if job.get("schedule_state") == "INACTIVE" and job.get("submitted_at") is None:
                     continue  # nobody works on it any more
+                if turn == 20:
+                    twice = {name: both for name, both in sky.live().items() if len(both) > 1}
+                    assert self.running() & twice.keys() == set(), "two managed jobs of one attempt go on"
                 if turn > 20:
                     sky.end(number, 0)
                 elif not job.get("job_duration"):
@@ -288,7 +311,9 @@ class RemoteHistories(RuleBasedStateMachine):
             self.nothing_is_sent_twice()
             if turn > 25 and all(view.state.terminal for view in views(self.house, *self.ids())):
                 break
-        left = [(view.id, view.state, view.reason) for view in views(self.house, *self.ids()) if not view.state.terminal]
+        left = [
+            (view.id, view.state, view.reason) for view in views(self.house, *self.ids()) if not view.state.terminal
+        ]
         assert left == []
         killed = {view.id for view in views(self.house, *self.ids()) if view.state is JobState.KILLED}
         still = {name: numbers for name, numbers in sky.live().items() if int(name.split("-")[2]) in killed}

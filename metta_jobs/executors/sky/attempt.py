@@ -32,6 +32,7 @@ class Attempt:
     ledger: Ledger
     since: float
     seen: Seen | None = None
+    seen_at: float = 0.0
     adopted: bool = False  # an earlier daemon was about to launch it
     asking: bool = False  # the answer to its launch may still come
     request_failed: str | None = None
@@ -73,13 +74,17 @@ class Attempt:
         """True when it has ended by its command, whose evidence must still be fetched."""
         return self.final is None and self.seen is not None and self.seen.status in statuses.RAN
 
+    def is_its_own(self, silent_at: float) -> bool:
+        """Whether its id is its own for certain: a server that was silent may be another one since, with other jobs."""
+        return self.seen is not None and not self.elsewhere and self.seen_at >= silent_at
+
     def stopping(self, now: float) -> Stopping | None:
         """How and since when it is being ended. SkyPilot knows one way to do so, and it is thorough."""
         return None if self.stop is None else Stopping(self.stop, now - self.stopped_at, forced=True)
 
     def see(self, seen: Seen, now: float) -> bool:
         """Take in an answer; True when it says something new."""
-        self.absent, self.absent_since, self.elsewhere = 0, None, False
+        self.absent, self.absent_since, self.elsewhere, self.seen_at = 0, None, False, now
         if seen.status == statuses.UNKNOWN and self.seen is not None:
             seen = replace(seen, status=self.seen.status)
         self.inactive_since = (self.inactive_since or now) if seen.inactive else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -21,8 +22,8 @@ from typing import Any
 from metta_jobs.errors import MettaError
 
 _WORKER = Path(__file__).with_name("worker.py")
-#: Seconds a request may take, from when the worker begins with it; none of them waits for a job.
-_DEADLINES_S = {"launch": 120.0, "queue": 90.0, "requests": 90.0, "cancel": 120.0, "log": 150.0, "price": 60.0}
+#: Seconds a request may take, from when the worker begins with it; but for `follow`, none of them waits for a job.
+_DEADLINES_S = {"queue": 90.0, "requests": 90.0, "log": 150.0, "price": 60.0, "follow": math.inf}
 _DEADLINE_S = 120.0
 #: What a launch with a folder may take besides: it is packed and uploaded.
 _UPLOAD_S = 600.0

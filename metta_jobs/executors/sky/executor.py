@@ -77,7 +77,23 @@ class SkyExecutor:
         except MettaError as error:
             raise LaunchRefused(str(error)) from error
         self._unsent.pop(spec.key, None)
-        self._waiting[spec.key] = spec
+        if not self._is_there(spec):
+            self._waiting[spec.key] = spec
+
+    def _is_there(self, spec: LaunchSpec) -> bool:
+        """True when a managed job is this attempt already: one that it takes back."""
+        now, told = self._clock.monotonic(), (spec.remote or {}).get("adopted")
+        if told is None or told["attempt"] != spec.key[1]:
+            return False
+        ledger = Ledger.new(told["name"]).of(told["managed_id"], told["token"])
+        try:
+            ledger.save(self._folder(spec.key), sync=True)
+        except OSError as error:
+            raise LaunchRefused(f"cannot be taken back: {error}") from error
+        self._attempts[spec.key] = Attempt(spec.key, ledger, now, adopted=True)
+        self._tell_first(self._attempts[spec.key], spec)
+        self._questions.soon("queue")
+        return True
 
     def _send_launches(self, now: float) -> None:
         room = LAUNCHES - self._questions.count("launch")
@@ -92,11 +108,16 @@ class SkyExecutor:
                 self._unsent[key] = (f"cannot be launched: {error}", True)
                 continue
             self._attempts[key] = Attempt(key, ledger, now, asking=True)
-            task = task_of(spec, ledger.token)
-            self._note(self._attempts[key], {"name": ledger.name, "nodes": (spec.remote or {}).get("nodes", 1)})
+            task = self._tell_first(self._attempts[key], spec)
             self._questions.ask(("launch", key), "launch", name=ledger.name, marker=str(marker), **task)
-            self._price(self._attempts[key], task["task"]["resources"])
             self._questions.pace(changed=True)
+
+    def _tell_first(self, attempt: Attempt, spec: LaunchSpec) -> dict[str, Any]:
+        """Note what is known of a launch beforehand; return its request."""
+        request = task_of(spec, attempt.ledger.token)
+        self._note(attempt, {"name": attempt.ledger.name, "nodes": (spec.remote or {}).get("nodes", 1)})
+        self._price(attempt, request["task"]["resources"])
+        return request
 
     def _launched(self, key: Key, answer: Answer, now: float) -> None:
         attempt = self._attempts.get(key)
@@ -187,7 +208,7 @@ class SkyExecutor:
         if known:
             ids = {a.ledger.managed_id or 0 for a in known}
             self._questions.poll("queue", ids, job_ids=sorted(ids))
-        self._cancel([a for a in known if (a.stop or a.stuck) and a.seen is not None and not a.elsewhere], now)
+        self._cancel([a for a in known if (a.stop or a.stuck) and a.is_its_own(self._questions.failed_at)], now)
         self._logs.ask_what_is_due(attempts, now, quiet=self._questions.silence is not None)
 
     def _name_of(self, attempts: Sequence[Attempt]) -> str:

@@ -65,6 +65,10 @@ class Ledger:
         """A launch that is about to be made."""
         return cls(name, secrets.token_hex(8), datetime.now(UTC).isoformat(timespec="seconds"), dead=dead)
 
+    def of(self, managed_id: int, token: str) -> Ledger:
+        """The ledger of a managed job that is there already, whose evidence bears this token ("": unknown)."""
+        return replace(self, token=token or self.token, managed_id=managed_id)
+
     def buried(self) -> Ledger:
         """What is left when its managed job was lost and cancelled: nothing was launched, but for that."""
         dead = tuple(dict.fromkeys((*self.dead, *([] if self.managed_id is None else [self.managed_id]))))

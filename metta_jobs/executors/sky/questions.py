@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 from typing import Any
 
@@ -37,6 +38,7 @@ class Questions:
         self._failures = 0
         self._unanswered: tuple[float, Silence] | None = None  # since when, by the monotonic clock
         self._told = False
+        self.failed_at = -math.inf  # when a poll was last not answered, by the monotonic clock
 
     def __len__(self) -> int:
         return len(self._about)
@@ -87,6 +89,7 @@ class Questions:
             return
         now = self._clock.monotonic()
         self._failures += 1
+        self.failed_at = now
         # With jitter, so that many queues behind one API server do not all come back at the same moment.
         pause = min(LONGEST_POLL_S, POLL_S * 2 ** (self._failures - 1)) * random.uniform(0.75, 1.25)  # noqa: S311
         for kind in POLLS:

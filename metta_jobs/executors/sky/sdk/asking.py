@@ -21,14 +21,16 @@ it):
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Optional
 
 if __package__:
     from metta_jobs.executors.sky.sdk.failing import COLOUR, PASSWORD, Failed, kind_of, names_of, silence_of, words_of
-    from metta_jobs.executors.sky.sdk.printed import write_log
+    from metta_jobs.executors.sky.sdk.printed import append_log, write_log
 else:
     from failing import (  # type: ignore[import-not-found, no-redef]
         COLOUR,
@@ -39,7 +41,7 @@ else:
         silence_of,
         words_of,
     )
-    from printed import write_log  # type: ignore[import-not-found, no-redef]
+    from printed import append_log, write_log  # type: ignore[import-not-found, no-redef]
 
 Fields = dict[str, Any]
 
@@ -214,18 +216,27 @@ class Sky:
 
     def log(self, asked: Fields) -> Fields:
         """Write what a job printed to `path`; 0 bytes, and no file is touched, when it does not run (yet, or again)."""
+        with self._log_stream(asked, follow=False) as lines:
+            return {"bytes": write_log(lines, asked["path"])}
+
+    def follow(self, asked: Fields) -> Fields:
+        """Add what a job prints to `path` as it does so, from its beginning (or the last `tail` lines) to its end."""
+        with self._log_stream(asked, follow=True) as lines:
+            return {"bytes": append_log(lines, asked["path"])}
+
+    @contextlib.contextmanager
+    def _log_stream(self, asked: Fields, follow: bool) -> Iterator[Iterator[Optional[str]]]:
         from sky.server.requests import payloads
         from sky.utils import rich_utils
 
-        body = payloads.JobsLogsBody(job_id=int(asked["job_id"]), follow=False, tail=asked.get("tail"))
+        body = payloads.JobsLogsBody(job_id=int(asked["job_id"]), follow=follow, tail=asked.get("tail"))
         self.server.check_server_healthy()  # which tells this thread what the server understands
         response = self.server.make_authenticated_request(
             "POST", "/jobs/logs", json=json.loads(body.model_dump_json()), stream=True, timeout=(5, _LOG_SILENCE_S)
         )
         try:
             self.server.get_request_id(response)
-            lines = rich_utils.decode_rich_status(response, relay_rich_status=True)
-            return {"bytes": write_log(lines, asked["path"])}
+            yield rich_utils.decode_rich_status(response, relay_rich_status=True)
         finally:
             response.close()  # a stream that is left ends on the server too
 

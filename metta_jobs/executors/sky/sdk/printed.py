@@ -40,6 +40,19 @@ def clean(line: str) -> str:
     return (f"[rank {rank}] " if rank not in (None, "0") else "") + COLOUR.sub("", line[prefix.end() :])
 
 
+def append_log(lines: Iterable[str | None], path: str) -> int:
+    """Add the lines of a stream, cleaned, to `path` as they come, until the stream ends; return the bytes."""
+    written = 0
+    with open(path, "ab", buffering=0) as file:
+        for line in lines:
+            if line is None or line.startswith("<sky-payload") or _NO_LOG.match(COLOUR.sub("", line)):
+                continue
+            text = clean(line).encode("utf-8", "replace")
+            file.write(text)
+            written += len(text)
+    return written
+
+
 def write_log(lines: Iterable[str | None], path: str) -> int:
     """Write the lines of a stream, cleaned, beside `path`, and rename; return the bytes. Reads no further, and leaves
     `path` as it is, when SkyPilot says that the job does not run, or has no log."""
