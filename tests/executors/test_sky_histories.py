@@ -322,7 +322,7 @@ class RemoteHistories(RuleBasedStateMachine):
 
 TestRemoteHistories = RemoteHistories.TestCase
 TestRemoteHistories.settings = settings(
-    max_examples=60,
+    max_examples=40,
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
