@@ -142,3 +142,18 @@ def test_an_id_that_is_somebody_elses_since_an_outage_is_not_cancelled(house: Ho
     kill(house, a)
     pass_time(house, 300)
     assert (states(house, a), sky.cancelled) == ([S.KILLED], [])
+
+
+def test_a_lost_answer_and_a_restarted_server_leave_nothing_that_waits_for_ever(house: House, sky: FakeSky) -> None:
+    (a,) = add(house, remote("a"))
+    sky.mood = "dying"
+    pass_time(house, 2)
+    sky.mood = None
+    sky.set(1, "PENDING", schedule_state="INACTIVE", submitted_at=None)
+    pass_time(house, 500, 5)
+    assert sky.cancelled == []
+    pass_time(house, 300, 5)
+    assert set(sky.cancelled) == {1}
+    sky.set(1, "CANCELLED")
+    pass_time(house, 90)
+    assert (len(sky.launches), states(house, a)) == (2, [S.LAUNCHING])

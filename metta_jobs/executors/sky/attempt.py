@@ -88,8 +88,10 @@ class Attempt:
         if seen.status == statuses.UNKNOWN and self.seen is not None:
             seen = replace(seen, status=self.seen.status)
         self.inactive_since = (self.inactive_since or now) if seen.inactive else None
-        lost = self.inactive_since is not None and now - self.inactive_since > STUCK_S
-        self.stuck |= lost and self.request_failed is not None
+        if self.inactive_since is not None and (self.request_failed is not None or self.ledger.request_id is None):
+            # Of a launch whose answer is lost nobody can be asked whether it is still worked on.
+            patience = STUCK_S if self.request_failed is not None else LOOK_FOR_S
+            self.stuck |= now - self.inactive_since > patience
         if self.stuck and self.stop is None and seen.status == statuses.CANCELLED:
             if self.refused:
                 self.final = Failed(f"SkyPilot could not launch it: {self.request_failed}", "lost")
