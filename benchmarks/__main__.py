@@ -20,7 +20,7 @@ import psutil
 from rich.console import Console
 
 import metta_jobs
-from benchmarks import cold, daemon, footprint, latency, reference, scaling, screen, throughput, ticks
+from benchmarks import cold, daemon, footprint, latency, reference, remote, scaling, screen, throughput, ticks
 from benchmarks.bed import isolated
 from benchmarks.figures import Figure, render
 
@@ -36,6 +36,7 @@ BENCHMARKS: dict[str, Callable[[bool], list[Figure]]] = {
     "idle": daemon.idle,
     "running": daemon.running,
     "tick": ticks.measure,
+    "remote": remote.measure,
     "bytes": footprint.measure,
     "finished": scaling.finished,
     "pending": scaling.pending,

@@ -138,7 +138,8 @@ def _sent(live: Live, seen: Queued) -> Decision:
         return Keep(f"ending: {_waited(live)}" if late else _ending(live, seen.stopping.cause))
     if live.kill:
         return Stop(Cause.KILL, live.force, _ending(live, Cause.KILL))
-    if live.queue_timeout_s is not None and seen.waited_s is not None and seen.waited_s > live.queue_timeout_s:
+    waits = live.state is JobState.LAUNCHING and live.queue_timeout_s is not None  # not one that is started again
+    if waits and seen.waited_s is not None and seen.waited_s > (live.queue_timeout_s or 0):
         return Stop(Cause.TIMEOUT, False, f"ending: {_waited(live)}")
     return Keep(seen.note)
 

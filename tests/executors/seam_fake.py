@@ -86,21 +86,20 @@ class FakeSky:
     def _queue(
         self, job_ids: list[int] | None = None, name_match: str | None = None, skip_finished: bool = False
     ) -> dict[str, Any]:
-        ended = ("SUCC", "FAIL", "CANCELLED")
         found = [
             {k: v for k, v in job.items() if k != "task"}
             for number, job in self.jobs.items()
             if number not in self.hidden
             and (job_ids is None or number in job_ids)
             and (name_match is None or name_match in job["job_name"])
-            and not (skip_finished and str(job["status"]).startswith(ended))
+            and not (skip_finished and _ended(job))
         ]
         return {"records": found, "complete": True}
 
     def _cancel(self, job_ids: list[int]) -> dict[str, Any]:
         self.cancelled += job_ids
         for number in job_ids:
-            if not str(self.jobs[number]["status"]).startswith(("SUCC", "FAIL", "CANCELLED")):
+            if not _ended(self.jobs[number]):
                 self.jobs[number]["status"] = "CANCELLING"
         return {}
 
@@ -136,3 +135,7 @@ class FakeSky:
         pack = base64.b64encode(packed.getvalue()).decode()
         self.logs[number] = f"hello\n\n{mark[1]} files {pack}\n\n{mark[1]} outcome {outcome}\n"
         self.set(number, status or ("FAILED" if code else "SUCCEEDED"))
+
+
+def _ended(job: Mapping[str, Any]) -> bool:
+    return str(job["status"]).startswith(("SUCC", "FAIL", "CANCELLED"))

@@ -48,7 +48,7 @@ class Ledger:
     """One launch: under which name, with which mark in its log, since when (UTC), and the ids that are known.
 
     `dead` are managed jobs of this name that SkyPilot lost before they started, and that were cancelled; while `sent`
-    is False, there is no other.
+    is False, there is no other. `stop` is why it was asked to end.
     """
 
     name: str
@@ -58,6 +58,7 @@ class Ledger:
     managed_id: int | None = None
     dead: tuple[int, ...] = ()
     sent: bool = True
+    stop: str | None = None
 
     @classmethod
     def new(cls, name: str, dead: tuple[int, ...] = ()) -> Ledger:
@@ -71,7 +72,7 @@ class Ledger:
     def buried(self) -> Ledger:
         """What is left when its managed job was lost and cancelled: nothing was launched, but for that."""
         dead = tuple(dict.fromkeys((*self.dead, *([] if self.managed_id is None else [self.managed_id]))))
-        return replace(self, request_id=None, managed_id=None, dead=dead, sent=False)
+        return replace(self, request_id=None, managed_id=None, dead=dead, sent=False, stop=None)
 
     def knowing(self, *, request_id: str | None = None, managed_id: int | None = None) -> Ledger:
         """The same launch, with ids that have become known."""
@@ -108,6 +109,7 @@ class Ledger:
                 None if stored["managed_id"] is None else int(stored["managed_id"]),
                 tuple(map(int, stored["dead"])),
                 bool(stored["sent"]),
+                stored.get("stop"),
             )
         except FileNotFoundError:
             return None
