@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from metta_jobs.environment import secret_argument
 from metta_jobs.states import LONGEST_PAUSE_S, JobState
 
-Cause = Literal["timeout", "lost", "no_capacity", "preempted"]
+Cause = Literal["timeout", "lost", "no_capacity", "preempted", "setup"]
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -32,8 +32,8 @@ class RetryPolicy(Model):
 
     `max_attempts` counts the first one, too; a retry by hand begins to count anew. The pause before attempt n + 1 is
     `backoff_s` * `factor`^(n - 1) seconds, at most a day. `on` names what is worth another attempt: exit codes,
-    "timeout", "lost", "no_capacity", "preempted"; empty means all of them. `never_on` takes out of that. What a person
-    killed is never tried again.
+    "timeout", "lost", and of jobs elsewhere "no_capacity", "preempted", "setup" (their setup failed); empty means all.
+    `never_on` takes out of that. What a person killed is never tried again.
     """
 
     max_attempts: int = Field(default=3, ge=1, le=1000)

@@ -19,8 +19,8 @@ class Live:
     """What is known of a live attempt beside the observation, as far as decisions need it.
 
     `ahead_s` is how long the attempt has run that it stands in line behind; `alone` says that nobody else is in its
-    lane; `same_boot` that the machine has not been restarted since it was claimed. `tries` counts its attempts since a
-    person last asked for one.
+    lane; `same_boot` that the machine has not been restarted since it was claimed. `refused` says why it could not be
+    started the last time. `tries` counts its attempts since a person last asked for one.
     """
 
     state: JobState
@@ -31,6 +31,7 @@ class Live:
     queue_timeout_s: float | None = None
     launches: int = 0
     launch_due: bool = True
+    refused: str | None = None
     ahead_s: float | None = None
     alone: bool = True
     same_boot: bool = True
@@ -168,7 +169,7 @@ def _never_started(live: Live, seen: Absent) -> Decision:
     if not live.alone:
         return Withdraw()  # its runner is gone, and with it its place behind another
     if not live.launch_due:
-        return Keep(seen.note or "starting")
+        return Keep(seen.note or live.refused or "starting")
     if live.launches >= MAX_LAUNCHES and not seen.refused:
         detail = f": {seen.note}" if seen.note else ""
         return Finish(JobState.FAILED, None, f"could not be started in {live.launches} tries{detail}", void=True)

@@ -24,6 +24,11 @@ ENVIRONMENTS = 64
 def launch(house: House, attempt: LiveAttempt) -> str | None:
     """Hand an attempt that is claimed to its executor; return what is worth saying when that could not be done."""
     launches = house.launches.setdefault(attempt.key, Launches())
+    launches.refused = _launch(house, attempt, launches)
+    return launches.refused
+
+
+def _launch(house: House, attempt: LiveAttempt, launches: Launches) -> str | None:
     # Who submits sends the secrets first and commits then: what belongs to a stored job has been sent.
     house.secrets.submitted |= house.hear()
     secrets = house.secrets.of(attempt.environment, attempt.secrets)
