@@ -53,9 +53,9 @@ def experiment() -> ExperimentTool:
 
 def test_an_experiment_of_three_runs_of_which_one_fails(project: Path, asker: Asker) -> None:
     repository(project, {"recipes/__init__.py": "", "recipes/toy.py": RECIPE, ".gitignore": "job_state/\nnotebooks/\n"})
-    environment = [f"sky.env.{name}={value}" for name, value in THIS_ENVIRONMENT.items()]
+    environment = f"sky.env={json.dumps(THIS_ENVIRONMENT)}"
     done = metta(
-        "run", "toy.experiment", "sky.cpus=0.5", "sky.setup=true", *environment, cwd=project, timeout=PATIENCE_S
+        "run", "toy.experiment", "sky.cpus=0.5", 'sky.setup="true"', environment, cwd=project, timeout=PATIENCE_S
     )
     assert done.returncode == 1, done.stdout + done.stderr
 
