@@ -105,7 +105,8 @@ class FakeSky:
 
     def _log(self, job_id: int, path: str, tail: int | None) -> dict[str, Any]:
         text = self.logs.get(job_id, "")
-        Path(path).write_text(text)
+        if text:  # as the worker: no log, no file
+            Path(path).write_text(text)
         return {"bytes": len(text)}
 
     def _price(self, resources: Mapping[str, Any]) -> dict[str, Any]:

@@ -83,6 +83,17 @@ def test_a_job_goes_through_skypilot_and_its_evidence_comes_home(house: House, s
     assert view.remote.cost_usd == pytest.approx(1.5 * 7 / 3600)
 
 
+def test_a_job_that_has_printed_nothing_yet_is_nothing_to_warn_of(
+    house: House, sky: FakeSky, caplog: pytest.LogCaptureFixture
+) -> None:
+    (a,) = add(house, remote("a"))
+    pass_time(house, 10)
+    sky.set(1, "RUNNING", job_duration=3.0)
+    pass_time(house, 60)
+    assert states(house, a) == [S.RUNNING]
+    assert caplog.messages == []
+
+
 @pytest.mark.parametrize(
     ("status", "code", "fields", "state", "exit_code", "reason"),
     [

@@ -84,6 +84,8 @@ class Logs:
         """Make the fetched log the attempt's output.log; return it as it came, None where that cannot be done."""
         folder = self._folder(attempt.key)
         path, aside = folder / (".log" if whole else ".tail"), folder / ".output"
+        if not path.exists():  # SkyPilot has no log of it (yet)
+            return None
         try:
             text = path.read_text(errors="replace")
             aside.write_text(without_marks(text, attempt.ledger.token))
