@@ -8,7 +8,7 @@ outage S    kills the API server, and starts it again after S seconds
 run CMD …   up, CMD with the bed's environment, down, whatever happens; the exit status is CMD's
 
 METTA_BED_DIR is its folder (by default metta-bed below the temporary folder), METTA_TEST_SKY_PYTHON a Python that has
-skypilot[slurm] (by default one is made). Exit status 77: this machine cannot carry a bed; `run` then runs CMD without.
+skypilot[slurm] (by default one is made). Exit status 77: this machine cannot carry a bed; `run` then runs CMD without, unless METTA_BED_REQUIRED is set.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def main(words: list[str]) -> int:
 def here() -> Bed:
     """The bed that the environment names."""
     folder = os.environ.get("METTA_BED_DIR") or Path(tempfile.gettempdir()) / "metta-bed"
-    return Bed(Path(folder).resolve(), os.environ.get("METTA_TEST_SKY_PYTHON"))
+    return Bed(Path(folder).resolve(), os.environ.get("METTA_TEST_SKY_PYTHON") or None)
 
 
 def started(bed: Bed) -> None:
@@ -83,6 +83,8 @@ def run(bed: Bed, command: list[str]) -> int:
         started(bed)
     except Unavailable as why:
         print(f"bed: {why}", file=sys.stderr)
+        if os.environ.get("METTA_BED_REQUIRED"):
+            return CANNOT
         return subprocess.run(command, env={**os.environ, "METTA_BED_MISSING": str(why)}, check=False).returncode
     try:
         return subprocess.run(command, env={**os.environ, **bed.env()}, check=False).returncode

@@ -98,6 +98,7 @@ AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
 NodeName={host} NodeAddr=127.0.0.1 CPUs=32 RealMemory=64000 State=UNKNOWN
 PartitionName=main Nodes={host} Default=YES MaxTime=1-0 DefaultTime=2:00:00 State=UP
+PartitionName=closed Nodes={host} MaxTime=1-0 DefaultTime=2:00:00 State=DOWN
 """
 
 

@@ -32,6 +32,7 @@ class FakeSky:
         self.refuse: str | None = None
         self.hidden: set[int] = set()
         self.slow_ids = False
+        self.whose = "http://api as me"
         self._answers: list[Answer] = []
         self._tickets = 0
 
@@ -43,7 +44,7 @@ class FakeSky:
         if self.down:
             return self._say(do, None, "no answer from the API server", "unreachable")
         if self.mood == "lost" and do == "launch":
-            Path(fields["marker"]).touch()
+            Path(fields["marker"]).write_text(self.whose)
         if self.mood in ("lost", "unsent"):
             return self._say(do, None, "the worker died", "died")
         value = getattr(self, f"_{do}")(**fields)
@@ -70,7 +71,7 @@ class FakeSky:
     def _launch(self, name: str, task: Mapping[str, Any], marker: str, **rest: Any) -> dict[str, Any]:
         if self.refuse:
             return {}
-        Path(marker).touch()
+        Path(marker).write_text(self.whose)
         self.launches.append(name)
         number = 1 + max(self.jobs, default=0)
         self.jobs[number] = {"job_id": number, "job_name": name, "status": "PENDING", "task": task}
@@ -82,6 +83,14 @@ class FakeSky:
     def _requests(self, ids: list[str]) -> dict[str, Any]:
         known = {i: self.requests[i] for i in ids if i in self.requests}
         return {i: {"status": "RUNNING", "job_ids": None, "error": None} for i in known} if self.slow_ids else known
+
+    def _launches(self, names: list[str], since: str) -> dict[str, Any]:
+        asked: dict[str, list[str]] = {name: [] for name in names}
+        for request, said in self.requests.items():
+            for number in said["job_ids"] or ():
+                if (name := self.jobs[number]["job_name"]) in asked:
+                    asked[name].append(request)
+        return {"requests": asked, "complete": True, "whose": self.whose}
 
     def _queue(
         self, job_ids: list[int] | None = None, name_match: str | None = None, skip_finished: bool = False

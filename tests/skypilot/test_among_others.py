@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.skypilot, pytest.mark.timeout(1500), pytest.mark.xdist
 
 OTHER = "0ddba11c"  # SkyPilot knows people by eight hexadecimal digits
 #: A partition that is not there: SkyPilot keeps trying, which costs nothing.
-NOWHERE = "slurm/bed/nowhere"
+NOWHERE = "slurm/bed/closed"
 LIVE = {"PENDING", "SUBMITTED", "STARTING", "RUNNING"}
 
 

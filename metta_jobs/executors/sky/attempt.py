@@ -32,11 +32,14 @@ class Attempt:
     ledger: Ledger
     since: float
     seen: Seen | None = None
-    seen_at: float = 0.0
+    named_at: float | None = None  # when an answer that bore its name was last seen
     adopted: bool = False  # an earlier daemon was about to launch it
     asking: bool = False  # the answer to its launch may still come
     request_failed: str | None = None
     refused: bool = False  # that is SkyPilot's own word, and not that it has forgotten the request
+    doubted_at: float = 0.0  # since when nobody can answer its launch any more
+    not_requested: bool = False  # the API server was never asked to launch it
+    searched_since: int = 0  # answers to searches by name since that is known
     searched: int = 0  # answers to searches by name that did not hold it
     absent: int = 0  # answers to polls that did not hold it
     absent_since: float | None = None
@@ -70,13 +73,19 @@ class Attempt:
         return lost and not self.confirmed and not self.asking
 
     @property
+    def never_arrived(self) -> bool:
+        """True when SkyPilot has certainly never heard of it: no request, and no managed job after that (of two
+        answers, the second was asked for after the first)."""
+        return self.not_requested and self.searched_since >= 2 and self.final is None
+
+    @property
     def collects(self) -> bool:
         """True when it has ended by its command, whose evidence must still be fetched."""
         return self.final is None and self.seen is not None and self.seen.status in statuses.RAN
 
     def is_its_own(self, silent_at: float) -> bool:
         """Whether its id is its own for certain: a server that was silent may be another one since, with other jobs."""
-        return self.seen is not None and not self.elsewhere and self.seen_at >= silent_at
+        return self.named_at is not None and self.named_at >= silent_at and not self.elsewhere
 
     def stopping(self, now: float) -> Stopping | None:
         """How and since when it is being ended. SkyPilot knows one way to do so, and it is thorough."""
@@ -84,7 +93,9 @@ class Attempt:
 
     def see(self, seen: Seen, now: float) -> bool:
         """Take in an answer; True when it says something new."""
-        self.absent, self.absent_since, self.elsewhere, self.seen_at = 0, None, False, now
+        self.absent, self.absent_since, self.elsewhere = 0, None, False
+        if seen.name is not None:  # an id alone may be somebody else's
+            self.named_at = now
         if seen.status == statuses.UNKNOWN and self.seen is not None:
             seen = replace(seen, status=self.seen.status)
         self.inactive_since = (self.inactive_since or now) if seen.inactive else None
@@ -123,6 +134,7 @@ class Attempt:
     def not_found(self, now: float) -> None:
         """A search by name did not find it."""
         self.searched += 1
+        self.searched_since += self.not_requested
         if self.request_failed is not None and self.searched >= 2:
             # Its launch is known to have failed, and left nothing behind.
             self.final = Failed(f"SkyPilot could not launch it: {self.request_failed}", "lost")

@@ -6,7 +6,6 @@ attempt in between is what was seen last. What must survive the daemon is in eac
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +18,8 @@ from metta_jobs.executors.base import Absent, Cause, Failed, Key, LaunchRefused,
 from metta_jobs.executors.sky import doubles, statuses
 from metta_jobs.executors.sky.attempt import LAST_BREATH_S, Attempt
 from metta_jobs.executors.sky.client import Answer, SkyClient
-from metta_jobs.executors.sky.ledger import MARKER, Ledger, key_of, managed_name, project_id
+from metta_jobs.executors.sky.facts import Facts
+from metta_jobs.executors.sky.ledger import MARKER, Ledger, key_of, managed_name, project_id, sent_to
 from metta_jobs.executors.sky.logs import Logs
 from metta_jobs.executors.sky.questions import Questions
 from metta_jobs.executors.sky.statuses import Seen
@@ -33,6 +33,8 @@ log = logging.getLogger("metta_jobs.daemon")
 CANCEL_AGAIN_S = 30.0
 #: What was launched twice is in the queue twice after so long.
 SHOWN_S = 20.0
+#: A launch whose worker has died has reached the API server after so long, if it ever does.
+ARRIVED_S = 30.0
 #: So many launches are under way at once.
 LAUNCHES = 8
 #: A worker without work is ended after so long.
@@ -57,8 +59,7 @@ class SkyExecutor:
         # Launches that were certainly not made: why, and whether that is nobody's fault.
         self._unsent: dict[Key, tuple[str, bool]] = {}
         self._questions = Questions(client, clock)
-        self._changed: set[Key] = set()
-        self._prices: dict[str, float | None] = {}
+        self._facts = Facts(self._questions)
         self._logs = Logs(self._questions.ask, self._folder)
         self._busy_at = 0.0
 
@@ -115,8 +116,8 @@ class SkyExecutor:
     def _tell_first(self, attempt: Attempt, spec: LaunchSpec) -> dict[str, Any]:
         """Note what is known of a launch beforehand; return its request."""
         request = task_of(spec, attempt.ledger.token)
-        self._note(attempt, {"name": attempt.ledger.name, "nodes": (spec.remote or {}).get("nodes", 1)})
-        self._price(attempt, request["task"]["resources"])
+        self._facts.note(attempt, {"name": attempt.ledger.name, "nodes": (spec.remote or {}).get("nodes", 1)})
+        self._facts.price(attempt, request["task"]["resources"])
         return request
 
     def _launched(self, key: Key, answer: Answer, now: float) -> None:
@@ -131,6 +132,7 @@ class SkyExecutor:
         elif answer.kind != "died" or not (self._folder(key) / MARKER).exists():
             self._not_sent(attempt, answer.error or "SkyPilot cannot be reached", excused=answer.kind != "error")
         else:
+            attempt.doubted_at = now
             log.warning("job %d.%d: the answer to its launch is lost (%s); looking for it", *key, answer.error)
 
     def _not_sent(self, attempt: Attempt, why: str, *, excused: bool) -> None:
@@ -173,7 +175,7 @@ class SkyExecutor:
             ledger = Ledger.new(managed_name(self._id(), key, ""))
         if ledger is not None and ledger.sent:
             stop = None if ledger.stop is None else Cause(ledger.stop)
-            self._attempts[key] = Attempt(key, ledger, now, adopted=True, stop=stop, stopped_at=now)
+            self._attempts[key] = Attempt(key, ledger, now, adopted=True, stop=stop, stopped_at=now, doubted_at=now)
             self._questions.soon("queue", "search")
 
     def _observe(self, key: Key, now: float) -> Observation:
@@ -202,6 +204,10 @@ class SkyExecutor:
             self._questions.poll("requests", requests, ids=requests)
         if lost:
             self._questions.poll("search", {a.key for a in lost}, name_match=self._name_of(lost))
+        if doubtful := [a for a in lost if a.ledger.request_id is None and now - a.doubted_at > ARRIVED_S]:
+            names = {a.ledger.name: a.key for a in doubtful}
+            since = min(a.ledger.asked_at for a in doubtful)
+            self._questions.poll("launches", names, names=list(names), since=since)
         if unsure := [a for a in known if a.seen and not a.checked and now - a.since > SHOWN_S]:
             keys = {a.key for a in unsure}
             self._questions.poll("doubles", keys, name_match=self._name_of(unsure), skip_finished=True)
@@ -232,10 +238,7 @@ class SkyExecutor:
             case "log" | "tail":
                 self._logs.take(self._attempts.get(about), answer, now, whole=kind == "log")
             case "price":
-                self._prices[about] = price = (answer.value or {}).get("hourly_usd")
-                for attempt in self._attempts.values():
-                    if attempt.priced_as == about and price is not None:
-                        self._note(attempt, {"hourly_usd": price})
+                self._facts.priced(about, answer.value, self._attempts.values())
             case "cancel" if answer.value is None:
                 log.warning("SkyPilot could not cancel: %s", answer.error)
             case "queue" if answer.value is not None:
@@ -244,6 +247,8 @@ class SkyExecutor:
                 self._found(answer.value, about, now)
             case "requests" if answer.value is not None:
                 self._confirmed(answer.value, about)
+            case "launches" if answer.value is not None:
+                self._arrived(answer.value, about)
 
     def _polled(self, value: Mapping[str, Any], asked: Collection[int], now: float) -> None:
         seen = {record.managed_id: record for record in map(statuses.read, value["records"]) if record is not None}
@@ -255,7 +260,7 @@ class SkyExecutor:
             if found is not None and self._owns(attempt, found):
                 if attempt.see(found, now):
                     changed = True
-                    self._note(attempt, found.facts())
+                    self._facts.note(attempt, found.facts())
             elif value.get("complete"):
                 # An API server that was set up anew gives the same ids to others' jobs.
                 attempt.elsewhere = found is not None
@@ -275,9 +280,11 @@ class SkyExecutor:
                 if of_it:
                     self._know(attempt, managed_id=of_it[0].managed_id)
                     attempt.see(of_it[0], now)
-                    self._note(attempt, of_it[0].facts())
+                    self._facts.note(attempt, of_it[0].facts())
                 elif value.get("complete"):
                     attempt.not_found(now)
+                    if attempt.never_arrived:
+                        self._not_sent(attempt, "its launch never reached SkyPilot", excused=True)
             if not attempt.confirmed:
                 continue
             if too_many := doubles.besides(attempt, of_it):
@@ -308,6 +315,17 @@ class SkyExecutor:
                 attempt.request_failed = answer.get("error") or f"its request is {answer['status'].lower()}"
                 attempt.refused = True
 
+    def _arrived(self, value: Mapping[str, Any], asked: Mapping[str, Key]) -> None:
+        """Whether launches whose answer is lost have reached the API server: it keeps what it was asked for a day."""
+        for name, key in asked.items():
+            attempt = self._attempts.get(key)
+            if attempt is None or not attempt.to_look_for or attempt.ledger.request_id is not None:
+                continue
+            if requests := value["requests"].get(name):
+                self._know(attempt, request_id=str(requests[0]))
+            elif value["complete"] and value["whose"] == sent_to(self._folder(key)):
+                attempt.not_requested = True
+
     def _bury(self) -> None:
         """What SkyPilot lost is cancelled: nothing is left of that launch, and another may be made."""
         for attempt in [attempt for attempt in self._attempts.values() if attempt.buried]:
@@ -335,28 +353,7 @@ class SkyExecutor:
 
     def facts(self) -> dict[Key, dict[str, Any]]:
         """What has changed since this was last asked."""
-        changed, self._changed = self._changed, set()
-        found: dict[Key, dict[str, Any]] = {}
-        for key in changed:
-            if (attempt := self._attempts.get(key)) is not None:
-                found[key], attempt.new_facts = attempt.new_facts, {}
-        return found
-
-    def _price(self, attempt: Attempt, resources: Mapping[str, Any]) -> None:
-        """Ask once for each kind of machine what an hour of it costs."""
-        attempt.priced_as = what = json.dumps(resources, sort_keys=True)
-        if what not in self._prices:
-            self._prices[what] = None
-            self._questions.ask(("price", what), "price", resources=dict(resources))
-        elif (price := self._prices[what]) is not None:
-            self._note(attempt, {"hourly_usd": price})
-
-    def _note(self, attempt: Attempt, facts: Mapping[str, Any]) -> None:
-        new = {name: value for name, value in facts.items() if attempt.facts.get(name) != value}
-        if new:
-            attempt.facts |= new
-            attempt.new_facts |= new
-            self._changed.add(attempt.key)
+        return self._facts.new(self._attempts)
 
     def _know(self, attempt: Attempt, *, request_id: str | None = None, managed_id: int | None = None) -> None:
         attempt.ledger = attempt.ledger.knowing(request_id=request_id, managed_id=managed_id)

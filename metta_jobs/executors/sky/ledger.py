@@ -20,7 +20,7 @@ from metta_jobs.executors.base import Key
 from metta_jobs.paths import StateDir
 
 FILE = "remote.json"
-#: The worker puts this there just before it sends the launch: without it, nothing was sent.
+#: The worker puts this there just before it sends the launch, and into it whom to: without it, nothing was sent.
 MARKER = "remote.sent"
 _NAME = re.compile(r"metta-([0-9a-f]{8})-(\d+)-(\d+)(?:-.*)?")
 _STEM = 24  # characters of the job's own name, for people who look at SkyPilot's queue
@@ -41,6 +41,14 @@ def key_of(project: str, name: str | None) -> Key | None:
     """The attempt that a managed job of this name belongs to; None for those that are not this queue's."""
     match = _NAME.fullmatch(name or "")
     return (int(match[2]), int(match[3])) if match and match[1] == project else None
+
+
+def sent_to(folder: Path) -> str:
+    """Whom the worker was about to send the launch to: the API server, and as which user. "" where it was not."""
+    try:
+        return (folder / MARKER).read_text()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 @dataclass(frozen=True)

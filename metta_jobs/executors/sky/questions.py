@@ -21,8 +21,9 @@ CONFIRM_S, SEARCH_S = 3.0, 15.0
 DOUBLES_S = 60.0
 #: SkyPilot is said not to answer when it has not for so long.
 SILENT_S = 45.0
+PAUSES_S = {"search": SEARCH_S, "launches": SEARCH_S, "doubles": DOUBLES_S, "requests": CONFIRM_S}
 #: Questions about all jobs at once: one of each kind is open at a time.
-POLLS = {"queue": "queue", "search": "queue", "doubles": "queue", "requests": "requests"}
+POLLS = {"queue": "queue", "search": "queue", "doubles": "queue", "requests": "requests", "launches": "launches"}
 
 
 class Questions:
@@ -56,8 +57,7 @@ class Questions:
         now = self._clock.monotonic()
         if kind in self._open or now < self._due.get(kind, 0.0):
             return
-        pause_s = {"queue": self._interval, "search": SEARCH_S, "doubles": DOUBLES_S, "requests": CONFIRM_S}[kind]
-        self._due[kind] = now + pause_s
+        self._due[kind] = now + PAUSES_S.get(kind, self._interval)
         self._open[kind] = ticket = self._client.ask(POLLS[kind], **fields)
         self._about[ticket] = (kind, about)
 
