@@ -8,7 +8,8 @@ outage S    kills the API server, and starts it again after S seconds
 run CMD …   up, CMD with the bed's environment, down, whatever happens; the exit status is CMD's
 
 METTA_BED_DIR is its folder (by default metta-bed below the temporary folder), METTA_TEST_SKY_PYTHON a Python that has
-skypilot[slurm] (by default one is made). Exit status 77: this machine cannot carry a bed; `run` then runs CMD without, unless METTA_BED_REQUIRED is set.
+skypilot[slurm] (by default one is made). Exit status 77: this machine cannot carry a bed; `run` then runs CMD without,
+unless METTA_BED_REQUIRED is set.
 """
 
 from __future__ import annotations
