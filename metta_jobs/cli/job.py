@@ -33,7 +33,12 @@ Target = Annotated[
 def list_jobs(
     group: Annotated[str | None, typer.Argument(help="Show this group's jobs.", autocompletion=complete_group)] = None,
     state: Annotated[str | None, typer.Option(help="Only jobs in this state (or groups that have some).")] = None,
-    everything: Annotated[bool, typer.Option("--all", help=f"All groups, not only the newest {SHOWN_GROUPS}.")] = False,
+    everything: Annotated[
+        bool,
+        typer.Option(
+            "--all", help=f"All groups, not only the newest {SHOWN_GROUPS}; with GROUP, all jobs, seeds unfolded."
+        ),
+    ] = False,
     remote_orphans: Annotated[
         bool, typer.Option("--remote-orphans", help="Managed jobs of this queue in SkyPilot that no job here owns.")
     ] = False,

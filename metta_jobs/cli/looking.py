@@ -23,7 +23,8 @@ def one_job(target: str) -> JobView:
     with reader() as opened:
         found = opened.jobs([target])
     if len(found) != 1:
-        raise InvalidInput(f"{target} names {len(found)} jobs; name one, by its id or as {target}/NAME.")
+        how = f"as {found[0].group}/{found[0].name}" if "/" in target and found else f"as {target}/NAME"
+        raise InvalidInput(f"{target} names {len(found)} jobs; name one, by its id or {how}.")
     return found[0]
 
 
@@ -56,8 +57,12 @@ def list_jobs(group: str | None, state: str | None, everything: bool, as_json: b
         return
     from metta_jobs.display.listing import show as show_table
     from metta_jobs.display.tables import render_jobs
+    from metta_jobs.display.variants import folds, render_variants
 
-    show_table(render_jobs(view, datetime.now(UTC)), console())
+    folded = not everything and wanted is None and folds(view)
+    show_table((render_variants if folded else render_jobs)(view, datetime.now(UTC)), console())
+    if folded:
+        print("Seeds are folded: --all shows every job.")
     if warning:
         print(warning, file=sys.stderr)
 

@@ -20,7 +20,7 @@ from metta_jobs.store.words import AGAIN
 from metta_jobs.views import EventView, GroupSummary, GroupView, JobView, Silence
 
 Target = int | str
-"""A job's id, a group's name, or "group/job"."""
+"""A job's id, a group's name, "group/job", or "group/variant" for all seeds of a variant."""
 
 _NO_ID = 2**62  # greater numbers do not fit the database, and name no job either
 
@@ -93,7 +93,7 @@ class Reader:
         return self.jobs([job_id])[0]
 
     def jobs(self, targets: Sequence[Target]) -> list[JobView]:
-        """The jobs that the targets name (ids, groups, or "group/job"), by id. Raises UnknownName."""
+        """The jobs that the targets name (ids, groups, "group/job", "group/variant"), by id. Raises UnknownName."""
         ids = self.ids(targets)
         with self._store.read() as connection:
             found = read.job_views(connection, self._dir, ids)
@@ -115,9 +115,16 @@ class Reader:
                 members = read.job_names(connection, group)
                 if not members and read.group_id(connection, group) is None:
                     raise self._no_group(group, read.group_names(connection))
-                if slash and name not in members:
-                    raise UnknownName(f"The group {group!r} has no job {name!r}.{nearest(name, members)}")
-                ids.update([members[name]] if slash else members.values())
+                if not slash:
+                    ids.update(members.values())
+                elif name in members:
+                    ids.add(members[name])
+                else:
+                    variants = read.variant_members(connection, group)
+                    if name not in variants:
+                        hint = nearest(name, [*members, *variants])
+                        raise UnknownName(f"The group {group!r} has no job {name!r}.{hint}")
+                    ids.update(variants[name])
         return sorted(ids)
 
     def _explained(self, jobs: Sequence[JobView]) -> list[JobView]:
