@@ -14,7 +14,7 @@ from metta_jobs.display.listing import Listing
 from metta_jobs.display.marks import MARKS
 from metta_jobs.display.sanitize import one_line
 from metta_jobs.display.tables import JOB_FIELDS, job_row
-from metta_jobs.states import FAILURES, JobState
+from metta_jobs.states import JobState
 from metta_jobs.views import GroupView, JobView
 
 # What needs attention gives the line its mark.
@@ -81,7 +81,7 @@ def _tally(seeds: Sequence[JobView]) -> str:
 
 
 def _unsuccessful(seeds: Sequence[JobView]) -> str:
-    bad = [job for job in seeds if job.state in FAILURES or job.unsuccessful]
+    bad = [job for job in seeds if job.unsuccessful]
     told = [f"s{job.seed} ({job.id}): {one_line(job.reason or MARKS[job.state].word)}" for job in bad[:_NAMED_SEEDS]]
     more = [f"{len(bad) - _NAMED_SEEDS} more"] if len(bad) > _NAMED_SEEDS else []
     return "; ".join([*told, *more])
