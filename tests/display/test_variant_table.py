@@ -3,6 +3,7 @@
 import pytest
 from display_cases import NOW, make_group, make_job, text_of
 
+from metta_jobs.display.job import render_job
 from metta_jobs.display.variants import folds, render_variants
 from metta_jobs.states import JobState
 
@@ -48,3 +49,9 @@ def test_it_fits_the_screen(width):
     ]
     table = render_variants(make_group([*matrix(), *long]), NOW)
     assert max(map(len, text_of(table, width=width).splitlines())) <= width
+
+
+def test_a_job_says_which_cell_of_the_matrix_it_is():
+    (job, *_) = matrix()
+    words = text_of(render_job(job, [], [], [], NOW)).split()
+    assert words[words.index("variant") :][:4] == ["variant", "baseline,", "seed", "1"]
