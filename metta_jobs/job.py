@@ -96,6 +96,9 @@ class JobConfig(Model):
     whom to tell of its end. `max_log_mb` keeps that much of its output (MB): the head and the tail.
 
     `remote` sends it to SkyPilot. `metrics` are keys that the monitor and the notebook follow.
+
+    `variant` and `seed` say which cell of an experiment's matrix it is: results are told per variant, over its seeds.
+    They only label the job; that the command is given the seed is its submitter's to see to.
     """
 
     name: Name
@@ -117,6 +120,8 @@ class JobConfig(Model):
     remote: RemoteConfig | None = None
     metrics: tuple[str, ...] = ()
     kind: Literal["run", "notebook"] = "run"
+    variant: Name | None = None
+    seed: int | None = None
 
     @property
     def executor(self) -> str:

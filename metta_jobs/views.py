@@ -53,7 +53,8 @@ class JobView:
     `priority` is its own plus its group's. `max_attempts` is what its retry policy allows. `kind` is "run" for a
     person's job and "notebook" for a group's follow-up. `tries` counts the attempts since a person last (re)tried it.
     `devices` are the GPUs that the newest attempt has or had, `device_share` how much of each. `config` is the
-    configuration as it is stored.
+    configuration as it is stored. `variant` and `seed` say which cell of an experiment's matrix it is, None where there
+    is no matrix.
     """
 
     id: int
@@ -87,6 +88,8 @@ class JobView:
     device_share: float = 1
     config: Mapping[str, Any] = field(default_factory=dict, hash=False)
     remote: RemoteView | None = None
+    variant: str | None = None
+    seed: int | None = None
 
     @property
     def unsuccessful(self) -> bool:
@@ -113,6 +116,8 @@ class JobView:
             "reason": self.reason,
             "command": list(self.command),
             "kind": self.kind,
+            "variant": self.variant,
+            "seed": self.seed,
             "executor": self.executor,
             "gpus": self.gpus,
             "cpus": self.cpus,

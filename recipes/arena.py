@@ -19,12 +19,13 @@ def evaluate(checkpoint: Path | None = None, episodes: int = 64, seed: int = 100
     return ArenaEvaluateTool(checkpoint=checkpoint, episodes=episodes, seed=seed)
 
 
-def experiment(remote: bool = True, group: str | None = None) -> ExperimentTool:
+def experiment(remote: bool = True, group: str | None = None, seeds: int | list[int] | None = None) -> ExperimentTool:
     """Train two agents side by side, baseline and a higher learning rate, and write the notebook."""
     return ExperimentTool(
         module="arena.train",
         runs=["baseline", "high_lr"],
         args_per_run={"high_lr": ["trainer.learning_rate=0.001"]},
+        seeds=seeds,
         group=group,
         gpus=0,  # networks this small train faster on a CPU
         remote=remote,

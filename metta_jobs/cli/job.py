@@ -35,7 +35,12 @@ def list_jobs(
         str | None, typer.Argument(metavar="[GROUP]", help="Show this group's jobs.", autocompletion=complete_group)
     ] = None,
     state: Annotated[str | None, typer.Option(help="Only jobs in this state (or groups that have some).")] = None,
-    everything: Annotated[bool, typer.Option("--all", help=f"All groups, not only the newest {SHOWN_GROUPS}.")] = False,
+    everything: Annotated[
+        bool,
+        typer.Option(
+            "--all", help=f"All groups, not only the newest {SHOWN_GROUPS}; with GROUP, all jobs, seeds unfolded."
+        ),
+    ] = False,
     remote_orphans: Annotated[
         bool, typer.Option("--remote-orphans", help="Managed jobs of this queue in SkyPilot that no job here owns.")
     ] = False,

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="Print JSON with stable keys.")]
 Targets = Annotated[
     list[str],
-    typer.Argument(metavar="GROUP|ID…", help="Groups, job ids, or GROUP/NAME.", autocompletion=complete_group),
+    typer.Argument(
+        metavar="GROUP|ID…", help="Groups, job ids, GROUP/NAME, or GROUP/VARIANT.", autocompletion=complete_group
+    ),
 ]
 DEFAULT_GROUP = "default"
 LISTED = 20

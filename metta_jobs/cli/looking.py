@@ -53,8 +53,12 @@ def list_jobs(group: str | None, state: str | None, everything: bool, as_json: b
         return
     from metta_jobs.display.listing import show as show_table
     from metta_jobs.display.tables import render_jobs
+    from metta_jobs.display.variants import folds, render_variants
 
-    show_table(render_jobs(view, datetime.now(UTC)), console())
+    folded = not everything and wanted is None and folds(view)
+    show_table((render_variants if folded else render_jobs)(view, datetime.now(UTC)), console())
+    if folded:
+        print("Seeds are folded: --all shows every job.")
     if warning:
         print(warning, file=sys.stderr)
 

@@ -37,6 +37,16 @@ _SHORT = {
     "skipped": "skip",
 }
 _SPARE = {"completed": 2, "killed": 1, "skipped": 1}
+#: The columns of a list of jobs.
+JOB_FIELDS = (
+    Field("id", "right"),
+    Field("name", gives_way="name"),
+    Field("state"),
+    Field("try", "right", spare=3),
+    Field("exit", "right", spare=1),
+    Field("time", "right", spare=2),
+    Field("reason", gives_way="text"),
+)
 
 
 def render_groups(groups: Sequence[GroupSummary], now: datetime) -> RenderableType:
@@ -81,19 +91,11 @@ def render_jobs(group: GroupView, now: datetime) -> RenderableType:
     """
     if not group.jobs:
         return Text(f"No jobs in {one_line(group.name)}.", style="dim")
-    fields = [
-        Field("id", "right"),
-        Field("name", gives_way="name"),
-        Field("state"),
-        Field("try", "right", spare=3),
-        Field("exit", "right", spare=1),
-        Field("time", "right", spare=2),
-        Field("reason", gives_way="text"),
-    ]
-    return Listing(fields, [_job(job, now) for job in group.jobs])
+    return Listing(JOB_FIELDS, [job_row(job, now) for job in group.jobs])
 
 
-def _job(job: JobView, now: datetime) -> list[tuple[str, str]]:
+def job_row(job: JobView, now: datetime) -> list[tuple[str, str]]:
+    """One job under JOB_FIELDS, each text with its style."""
     mark = MARKS[job.state]
     word = "stopping" if job.kill_requested and job.state.live else mark.word
     return [

@@ -111,7 +111,13 @@ def changed(config: JobConfig, arguments: Sequence[str], project: Path, machine:
         field = key.split(".")[0]
         if field in _FIXED:
             raise InvalidInput(f"{field} of a job that is stored cannot be changed: submit another job.")
-        (own if field in JobConfig.model_fields or not _runs_recipe(config) else recipe).append(argument)
+        if field == "seed" and config.seed is not None:
+            raise InvalidInput(
+                f"{config.name} is seed {config.seed} of its variant, and results are told by seed: submit another job "
+                "for another one."
+            )
+        of_job = field in JobConfig.model_fields and field not in _LABELS
+        (own if of_job or not _runs_recipe(config) else recipe).append(argument)
     if recipe:
         module, *stored = config.command[len(_RECIPE_COMMAND) :]
         new = {split_argument(argument)[0]: argument for argument in recipe}
@@ -127,6 +133,7 @@ def changed(config: JobConfig, arguments: Sequence[str], project: Path, machine:
 
 
 _FIXED = ("name", "depends_on", "kind", "remote", "secrets")
+_LABELS = ("variant", "seed")  # of a job that runs a recipe, these mean the recipe's arguments
 
 
 def _runs_recipe(config: JobConfig) -> bool:

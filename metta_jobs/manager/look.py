@@ -21,7 +21,7 @@ from metta_jobs.store.words import AGAIN
 from metta_jobs.views import EventView, GroupSummary, GroupView, JobView, Silence
 
 Target = int | str
-"""A job's id, a group's name, or "group/job"."""
+"""A job's id, a group's name, "group/job", or "group/variant" for all seeds of a variant."""
 
 _NO_ID = 2**62  # greater numbers do not fit the database, and name no job either
 
@@ -97,11 +97,12 @@ class Reader:
         """The single job that a target names. Raises UnknownName, or InvalidInput when it names another number."""
         found = self.jobs([target])
         if len(found) != 1:
-            raise InvalidInput(f"{target} names {len(found)} jobs; name one, by its id or as {target}/NAME.")
+            how = f"as {found[0].group}/{found[0].name}" if "/" in str(target) and found else f"as {target}/NAME"
+            raise InvalidInput(f"{target} names {len(found)} jobs; name one, by its id or {how}.")
         return found[0]
 
     def jobs(self, targets: Sequence[Target]) -> list[JobView]:
-        """The jobs that the targets name (ids, groups, or "group/job"), by id. Raises UnknownName."""
+        """The jobs that the targets name (ids, groups, "group/job", "group/variant"), by id. Raises UnknownName."""
         ids = self.ids(targets)
         with self._store.read() as connection:
             found = self._explained(connection, read.job_views(connection, self._dir, ids))
@@ -123,9 +124,16 @@ class Reader:
                 members = read.job_names(connection, group)
                 if not members and read.group_id(connection, group) is None:
                     raise self._no_group(group, read.group_names(connection))
-                if slash and name not in members:
-                    raise UnknownName(f"The group {group!r} has no job {name!r}.{nearest(name, members)}")
-                ids.update([members[name]] if slash else members.values())
+                if not slash:
+                    ids.update(members.values())
+                elif name in members:
+                    ids.add(members[name])
+                else:
+                    variants = read.variant_members(connection, group)
+                    if name not in variants:
+                        hint = nearest(name, [*members, *variants])
+                        raise UnknownName(f"The group {group!r} has no job {name!r}.{hint}")
+                    ids.update(variants[name])
         return sorted(ids)
 
     def _explained(self, connection: sqlite3.Connection, jobs: Sequence[JobView]) -> list[JobView]:

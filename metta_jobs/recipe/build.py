@@ -39,6 +39,16 @@ def build(name: str, arguments: Sequence[str], project: Path) -> Tool:
     return tool
 
 
+def takes(name: str, arguments: Sequence[str], key: str, project: Path) -> bool:
+    """Whether `key=value` can be given to the recipe beside `arguments`: its function or its tool takes it.
+
+    Raises UnknownName or InvalidInput where the recipe or `arguments` are wrong.
+    """
+    if key in inspect.signature(find_recipe(name, project).function).parameters:
+        return True
+    return key in type(build(name, arguments, project)).model_fields
+
+
 def split_argument(argument: str) -> tuple[str, str]:
     """Split "key=value". Raises InvalidInput."""
     key, equals, text = argument.partition("=")
