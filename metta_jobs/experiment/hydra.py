@@ -64,7 +64,9 @@ def from_yaml(text: str) -> Any:
     class Loader(yaml.SafeLoader):
         """Takes 1e-4 for the number that it is to Hydra."""
 
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(rf"^(?:{_FLOAT.pattern})$"), list("-+.0123456789"))
+    Loader.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(rf"^(?:{_FLOAT.pattern})$"), list("-+.0123456789")
+    )
     try:
         return _unescaped(yaml.load(text, Loader=Loader))  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
@@ -104,7 +106,7 @@ def fingerprint(path: Path) -> str:
 
 
 def keep(config: dict[str, Any], name: str, folder: Path | str | None) -> tuple[Path, dict[str, Any]]:
-    """Put a configuration into <folder>/<hash>/<name>.yaml, whole or not at all; return its path, and the configuration.
+    """Put a configuration into <folder>/<hash>/<name>.yaml, whole or not at all; return its path, and itself.
 
     It is on disk when this returns. Raises InvalidInput.
     """

@@ -1,4 +1,4 @@
-"""What a training is told: typed, checked settings, and the Hydra file that carries them to a job, here or elsewhere."""
+"""What a training is told: typed, checked settings, and the Hydra file that carries them to a job, here or anywhere."""
 
 from __future__ import annotations
 
@@ -114,7 +114,9 @@ class TrainerConfig(KnownFields):
                 f"num_workers={_nearest_divisor(batch, self.num_workers)}"
             )
         if mini < 2 and self.ppo.norm_adv:
-            raise ValueError("minibatch_size=1 leaves nothing to normalise advantages with: raise it, or norm_adv=false")
+            raise ValueError(
+                "minibatch_size=1 leaves nothing to normalise advantages with: raise it, or norm_adv=false"
+            )
         if batch > self.total_timesteps:
             raise ValueError(
                 f"total_timesteps={self.total_timesteps} is less than one batch of batch_size={batch}: nothing would "
@@ -205,7 +207,7 @@ class TrainingRunConfig(KnownFields):
 
 def leaves(config: Mapping[str, Any]) -> dict[str, Any]:
     """A nested configuration as {"trainer.ppo.ent_coef": 0.01, …}; lists are leaves."""
-    return {path: value for path, value in _leaves(config, lists=False)}
+    return dict(_leaves(config, lists=False))
 
 
 def _leaves(value: Any, path: str = "", *, lists: bool = True) -> Iterator[tuple[str, Any]]:
