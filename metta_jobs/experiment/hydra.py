@@ -24,7 +24,7 @@ from metta_jobs.paths import StateDir, find_state_dir
 HEADER = "# @package _global_\n"
 _ID_LENGTH = 40
 _REFERENCE = re.compile(r"(\\*)\$\{")
-_FLOAT = re.compile(r"[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+")
+_FLOAT = re.compile(r"[-+]?\d[\d_]*(?:\.[\d_]*)?[eE][-+]?\d+")
 
 
 def to_yaml(config: Mapping[str, Any]) -> str:
@@ -65,7 +65,7 @@ def from_yaml(text: str) -> Any:
         """Takes 1e-4 for the number that it is to Hydra."""
 
     Loader.add_implicit_resolver(
-        "tag:yaml.org,2002:float", re.compile(rf"^(?:{_FLOAT.pattern})$"), list("-+.0123456789")
+        "tag:yaml.org,2002:float", re.compile(rf"^(?:{_FLOAT.pattern})$"), list("-+0123456789")
     )
     try:
         return _unescaped(yaml.load(text, Loader=Loader))  # noqa: S506 - a SafeLoader

@@ -167,8 +167,6 @@ class TrainingRunConfig(KnownFields):
     @model_validator(mode="after")
     def _can_be_written(self) -> Self:
         for path, value in _leaves(self.model_dump(mode="json")):
-            if isinstance(value, float) and not math.isfinite(value):
-                raise ValueError(f"{path} is {value}, which is no number to train with")
             if value == "???":
                 raise ValueError(f"{path} is '???', which means a missing value to Hydra: say it otherwise")
             if isinstance(value, str) and (is_secret("", value) or "\0" in value):
