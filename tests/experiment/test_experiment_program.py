@@ -237,7 +237,7 @@ def test_runs_are_planned_without_being_launched(project: Path) -> None:
     (run,) = Alone(BaseExperimentConfig(remote=False, gpus=0)).runs()
     assert run.job.command[:2] == (sys.executable, "train.py")
     assert (run.name, run.config.training.curriculum) == ("train", "c")
-    with pytest.raises(InvalidInput, match="Run 'run2': toy.from_config raised an error:\n(.|\n)*no such curriculum"):
+    with pytest.raises(InvalidInput, match=r"Run 'run2': toy.from_config raised an error:\n(.|\n)*no such curriculum"):
         Named(BaseExperimentConfig(wandb_notes="bad")).runs()
     with pytest.raises(InvalidInput, match="must say what trains"):
         SingleJobExperiment(BaseExperimentConfig()).runs()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,8 @@ def test_the_node_finds_the_file_where_its_command_says(house: House, sky: FakeS
     pass_time(house, 10)
     task = sky.jobs[sky.named("-1-1")]["task"]
     assert task["file_mounts"] == {"/tmp/metta_train_config.yaml": str(run.yaml_path)}
-    assert "train.py --config-path /tmp --config-name metta_train_config" in task["run"]
+    command = (sys.executable, "train.py", "--config-path", "/tmp", "--config-name", "metta_train_config")
+    assert group.jobs[0].command == command
     assert task["num_nodes"] == 2 and task["resources"]["accelerators"] == {"8GB+": 4}
     assert task["envs"]["METTA_TRAIN_CONFIG_ID"]
     assert "learning_rate" not in str(task)
@@ -85,7 +87,7 @@ def test_running_jobs_one_job_and_its_end(house: House, sky: FakeSky) -> None:
     pass_time(house, 10)
     with get_skypilot_service() as asked:
         (job,) = asked.get_running_jobs()
-        assert job == asked.get_job(1)
+        assert job.id == asked.get_job(1).id == 1
         assert job.remote is not None and job.remote.managed_id == sky.named("-1-1")
         assert [doomed.id for doomed in asked.cancel([1])] == [1]
         pass_time(house, 10)
