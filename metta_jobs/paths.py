@@ -66,6 +66,11 @@ class StateDir:
         """The frozen working trees of remote jobs, each in a folder that is named by its content."""
         return self.root / "snapshots"
 
+    @property
+    def configs(self) -> Path:
+        """The configuration files of trainings, each in a folder that is named by its content."""
+        return self.root / "configs"
+
     def attempt(self, job_id: int, attempt: int) -> Path:
         """The folder of one attempt: output.log and what the job leaves."""
         return self.root / "jobs" / str(job_id) / str(attempt)

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from metta_jobs.experiment import ExperimentTool
+from metta_jobs.experiment import ExperimentTool, TrainingRunConfig
 from recipes.ppo.config import ArenaConfig, TrainerConfig
+from recipes.ppo.from_config import agent, arena, trainer
 from recipes.ppo.tool import ArenaEvaluateTool, ArenaTrainTool
 
 
 def train(seed: int = 1) -> ArenaTrainTool:
     """Train agents to collect hearts in the MettaGrid arena (PPO, one to two minutes on one core)."""
     return ArenaTrainTool(seed=seed, env=ArenaConfig(), trainer=_trainer())
+
+
+def from_config(config: TrainingRunConfig) -> ArenaTrainTool:
+    """Train as a TrainingRunConfig says, or as its file does: `config=path/to/train.yaml`."""
+    env = arena(config.curriculum)
+    tool = ArenaTrainTool(
+        seed=config.seed, env=env, trainer=trainer(config.trainer, env.num_envs, agent(config.agent_config))
+    )
+    if config.trainer.checkpoint_interval is not None:
+        tool.checkpoint_every = config.trainer.checkpoint_interval
+    return tool
 
 
 def evaluate(checkpoint: Path | None = None, episodes: int = 64, seed: int = 1000) -> ArenaEvaluateTool:
