@@ -13,6 +13,7 @@ from metta_jobs import __version__
 from metta_jobs.cli import daemon, doctor, job, notebook, run_tool
 from metta_jobs.cli.context import STATE
 from metta_jobs.cli.guard import guarded
+from metta_jobs.experiment.spaced import SpacedLists
 
 app = typer.Typer(
     name="metta",
@@ -30,7 +31,11 @@ app.command(
     epilog="Example: `metta run arena.experiment remote=false`, `metta run arena.train --dry-run`",
 )(run_tool.run)
 app.command("doctor", epilog="Example: `metta doctor`, `metta doctor --repair`")(doctor.doctor)
-app.command("notebook", epilog="Example: `metta notebook my_group --open`")(notebook.notebook)
+app.command(
+    "notebook",
+    cls=SpacedLists,
+    epilog="Example: `metta notebook my_group --open`, `metta notebook --job-ids 3 5 8 --sections monitor,analysis`",
+)(notebook.notebook)
 
 
 def _version(wanted: bool) -> None:

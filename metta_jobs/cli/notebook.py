@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -13,22 +11,37 @@ from metta_jobs.cli.context import complete_group, manager
 
 
 def notebook(
-    group: Annotated[str, typer.Argument(metavar="GROUP", help="The group to tell of.", autocompletion=complete_group)],
+    group: Annotated[
+        str | None, typer.Argument(metavar="GROUP", help="The group to tell of.", autocompletion=complete_group)
+    ] = None,
+    job_ids: Annotated[
+        list[str] | None, typer.Option("--job-ids", metavar="ID…", help="Jobs instead, also of several groups: 3 5 8.")
+    ] = None,
+    sections: Annotated[
+        list[str] | None,
+        typer.Option(help="setup, state, launch, monitor, analysis, replays, log, scratch, export; with commas."),
+    ] = None,
+    format: Annotated[str, typer.Option(metavar="jupyter|marimo", help="Which kind of notebook.")] = "jupyter",
     output: Annotated[Path | None, typer.Option(help="Where to; by default notebooks/GROUP.ipynb.")] = None,
-    open_it: Annotated[bool, typer.Option("--open", help="Open it afterwards.")] = False,
+    html: Annotated[bool, typer.Option("--html", help="Also as a page of its own, to notebooks/log/.")] = False,
+    open_it: Annotated[bool, typer.Option("--open", help="Open the page, or marimo, afterwards.")] = False,
 ) -> None:
-    """Write a group's notebook and run it, now."""
-    from metta_jobs.notebook import write_notebook
+    """Write a notebook of a group, or of jobs, and run it, now."""
+    from metta_jobs.notebook.make import Wish, job_ids_of, make, show
 
+    wish = Wish(
+        group=group,
+        job_ids=job_ids_of(job_ids or []),
+        output=output,
+        sections=tuple(sections or ()),
+        format=format,
+        html=html,
+        open_it=open_it,
+    )
     with manager() as opened:
-        view = opened.group(group)
-        path = output or opened.project_dir / "notebooks" / f"{group}.ipynb"
-        written = write_notebook(view, path, opened.state_dir)
-    typer.echo(f"Written and run: {written}")
+        written, page = make(wish, opened)
+    typer.echo(f"Written{'' if format == 'marimo' else ' and run'}: {written}")
+    if page is not None:
+        typer.echo(f"As a page: {page}")
     if open_it:
-        opener = "open" if sys.platform == "darwin" else "xdg-open"
-        try:
-            subprocess.Popen([opener, str(written)], start_new_session=True)
-        except FileNotFoundError:
-            typer.echo(f"There is no {opener} here; open it with Jupyter or your editor.", err=True)
-            raise typer.Exit(1) from None
+        show(written, page)

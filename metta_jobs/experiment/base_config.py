@@ -7,7 +7,9 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
+from metta_jobs.errors import UnknownName
 from metta_jobs.experiment.infrastructure import SkypilotJobConfig, TrainingJobConfig
+from metta_jobs.experiment.sections import choose_sections
 from metta_jobs.experiment.training import KnownFields, TrainingRunConfig
 from metta_jobs.job import Name
 
@@ -42,6 +44,14 @@ class BaseExperimentConfig(KnownFields):
     sections: tuple[str, ...] = Field(default=(), description="Sections of the notebook: monitor,analysis,...")
     open: bool = Field(default=False, description="Write the notebook now, and open it.")
     watch: bool = Field(default=False, description="Show the jobs live after launching them.")
+
+    @field_validator("sections")
+    @classmethod
+    def _known_sections(cls, sections: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return choose_sections(sections) if sections else ()
+        except UnknownName as error:
+            raise ValueError(str(error)) from None
 
     @field_validator("seeds", "job_ids")
     @classmethod

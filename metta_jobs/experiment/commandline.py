@@ -14,10 +14,11 @@ from metta_jobs.display.watch import watch_group
 from metta_jobs.errors import MettaError
 from metta_jobs.experiment.base_config import BaseExperimentConfig
 from metta_jobs.experiment.experiment import Experiment
-from metta_jobs.experiment.flags import SpacedLists, config_from, named
-from metta_jobs.experiment.notebook import write_notebooks
+from metta_jobs.experiment.flags import config_from, named
+from metta_jobs.experiment.notebook import write_now
 from metta_jobs.experiment.preview import preview
 from metta_jobs.experiment.program import refused
+from metta_jobs.experiment.spaced import SpacedLists
 from metta_jobs.manager import JobManager
 from metta_jobs.paths import PROGRAM
 
@@ -51,23 +52,23 @@ def runner(experiment: type[Experiment[Any]], config: type[BaseExperimentConfig]
 def run_experiment(experiment: Experiment[Any]) -> int:
     """Do what the experiment's configuration says: preview, launch, write the notebook; return the exit code."""
     config = experiment.config
-    groups: list[str] = []
     if config.job_ids:
         with JobManager(create=False) as manager:
-            groups = list(dict.fromkeys(job.group for job in manager.jobs(config.job_ids)))
+            manager.jobs(config.job_ids)  # said before anything is launched: those that do not exist
     if config.launch:
         with JobManager() as manager:
             view = experiment.launch(manager)
             ids = " ".join(str(job.id) for job in view.jobs)
             typer.echo(f"Launched {view.name}: jobs {ids}. `{PROGRAM} job monitor {view.name}` shows them.")
-            groups.append(view.name)
     elif not config.job_ids:
         for line in preview(experiment):
             typer.echo(_as_flag(line))
         typer.echo(f"\nNothing is submitted yet. To launch it:\n  {shlex.join([*_typed(), '--launch'])}")
         return 0
-    if config.job_ids or config.open:
-        write_notebooks(groups, config.sections, open_it=config.open)
+    if config.launch and config.open:
+        write_now(experiment.name, config.sections, open_it=True)
+    if config.job_ids:
+        write_now(config.job_ids, config.sections, open_it=config.open)
     if config.launch and config.watch:
         with JobManager() as manager:
             return watch_group(manager, experiment.name)

@@ -10,37 +10,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from typer.core import TyperCommand
 
 from metta_jobs.recipe.values import type_name, typed
-
-
-class SpacedLists(TyperCommand):
-    """Lets lists be typed as people do: `--job-ids 1 2 3` is `--job-ids 1 --job-ids 2 --job-ids 3`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Write each value's flag before it."""
-        many = {name for option in self.params if getattr(option, "multiple", False) for name in option.opts}
-        return super().parse_args(ctx, list(_spread(args, many)))
-
-
-def _spread(arguments: list[str], many: set[str]) -> Iterator[str]:
-    flag, waits = None, False
-    for position, argument in enumerate(arguments):
-        if argument == "--":
-            yield from arguments[position:]
-            return
-        if argument.startswith("-") and not _number(argument):
-            flag, waits = (argument if argument in many else None), True
-        elif flag is not None and not waits:
-            yield flag
-        else:
-            waits = False
-        yield argument
-
-
-def _number(text: str) -> bool:
-    return text[1:].replace(".", "", 1).isdigit()
 
 
 def signature_of(config: type[BaseModel]) -> inspect.Signature:

@@ -13,10 +13,11 @@ from typing import Any
 from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from metta_jobs.display.watch import watch_group
-from metta_jobs.errors import InvalidInput, MettaError, MissingExtra, nearest
+from metta_jobs.errors import InvalidInput, MettaError, MissingExtra, UnknownName, nearest
 from metta_jobs.executors.devices import find_gpus
 from metta_jobs.executors.sky.ledger import managed_name
 from metta_jobs.executors.sky.python import find_python
+from metta_jobs.experiment.sections import choose_sections
 from metta_jobs.job import Dependency, JobConfig, Name
 from metta_jobs.manager import JobManager
 from metta_jobs.policy import GroupConfig, Hooks, RetryPolicy
@@ -41,7 +42,8 @@ class ExperimentTool(Tool):
     are the group's. `remote` runs them through SkyPilot on `nodes` nodes each, `spot` or not (where there is spot), on
     `infra`; `sky` holds other fields of
     RemoteConfig (sky.cpus=4, sky.max_runtime_hours=12). `metrics_to_track` are keys for the monitor and the notebook,
-    which goes to `notebook_path` or notebooks/<group>.ipynb.
+    which goes to `notebook_path` or notebooks/<group>.ipynb and has `sections` (setup, state, launch, monitor,
+    analysis, replays, log, scratch, export).
 
     All runs are submitted at once and run in parallel as far as there are slots. The notebook is a job of the group
     that waits for all runs to end, in whatever state, so it appears although the terminal was closed.
@@ -68,6 +70,15 @@ class ExperimentTool(Tool):
     metrics_to_track: list[str] = Field(default_factory=lambda: ["overview/reward", "overview/sps"])
     generate_notebook: bool = True
     notebook_path: Path | None = None
+    sections: list[str] = Field(default_factory=list)
+
+    @field_validator("sections")
+    @classmethod
+    def _sections(cls, sections: list[str]) -> list[str]:
+        try:
+            return list(choose_sections(sections)) if sections else []
+        except UnknownName as error:
+            raise ValueError(str(error).rstrip(".")) from None
 
     @field_validator("runs")
     @classmethod
@@ -231,6 +242,8 @@ class ExperimentTool(Tool):
             if path.suffix != ".ipynb":
                 raise InvalidInput(f"notebook_path={path}: a notebook's name ends with .ipynb.")
             command += ["--output", str(path)]
+        if self.sections:
+            command += ["--sections", ",".join(self.sections)]
         return JobConfig(
             name=NOTEBOOK_JOB,
             kind="notebook",

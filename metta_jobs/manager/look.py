@@ -15,7 +15,7 @@ from metta_jobs.errors import InvalidInput, NoState, UnknownName, nearest
 from metta_jobs.filesystem import refuse_network
 from metta_jobs.paths import PROGRAM, STATE_DIR_VARIABLE, StateDir, find_project, find_state_dir
 from metta_jobs.states import JobState
-from metta_jobs.store import queue, read, silences
+from metta_jobs.store import find, queue, read, silences
 from metta_jobs.store.engine import Store
 from metta_jobs.store.words import AGAIN
 from metta_jobs.views import EventView, GroupSummary, GroupView, JobView, Silence
@@ -111,6 +111,13 @@ class Reader:
                 f"There is no job {min(missing)}. `metta job list GROUP` shows the ids of a group's jobs."
             )
         return found
+
+    def find_runs(self, wanted: find.Wanted, order: str = "-created_at", limit: int = 50) -> list[JobView]:
+        """The runs that meet every condition, at most `limit`, by created_at, name or state ("-": the last first)."""
+        with self._store.read() as connection:
+            found = find.runs(connection, wanted, order, limit)
+            jobs = {job.id: job for job in read.job_views(connection, self._dir, found)}
+            return self._explained(connection, [jobs[job_id] for job_id in found])
 
     def ids(self, targets: Sequence[Target]) -> list[int]:
         """The ids that the targets name, in order; a number is not looked up. Raises UnknownName."""

@@ -1,120 +1,89 @@
-"""The cells of a group's notebook: references to the group, never data, so that it tells the news when it is run."""
+"""The cells of a Jupyter notebook: what it says, what tells edits, and what people have written that stays."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from metta_jobs.notebook.runs import REWARD, SPS, runs_of, tracked_metrics
-from metta_jobs.paths import STATE_DIR_NAME, STATE_DIR_VARIABLE, find_project
-from metta_jobs.views import GroupView
+from metta_jobs.notebook.content import OWN_SECTIONS, Plan, pieces
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-SAMPLES = 1000
-_MORE = """\
----
-`data` is a tidy frame with the columns *run*, *metric*, *step* and *value*; `results.summary()` holds the table's \
-numbers; `results.plot("losses/policy_loss")` draws any metric that was logged."""
 
+def build_notebook(plan: Plan) -> NotebookNode:
+    """Return the notebook of `plan`, not executed. It holds names and metrics' keys only.
 
-def build_notebook(group: GroupView, path: Path, state_dir: Path) -> NotebookNode:
-    """Return the notebook of `group`, not executed, as it is to stand at `path`; the state lies in `state_dir`.
-
-    It holds names and metrics' keys only. Cells keep their ids from writing to writing.
+    Cells keep their ids from writing to writing.
     """
     from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-    tracked = tracked_metrics(group)
-    seeded = any(job.variant is not None for job in runs_of(group))
-    plot = "plot_variants" if seeded else "plot"
-    texts: list[tuple[str, str]] = [
-        ("title", _title(group)),
-        ("about-setup", "## Setup"),
-        ("setup", _setup(group, path, state_dir, tracked)),
-        ("about-links", "## Runs"),
-        ("links", "results.links()"),
-        ("about-fetch", "## Metrics"),
-        (
-            "fetch",
-            f"data = results.fetch({'[REWARD, SPS, *TRACKED]' if tracked else '[REWARD, SPS]'}, samples=SAMPLES)",
-        ),
-        ("about-curves", "## Reward and speed"),
-        ("curves", f"results.{plot}(REWARD, SPS);"),
-    ]
-    if seeded:
-        texts += [
-            ("about-variants", "## Variants, over their seeds"),
-            ("variants", "results.variants(REWARD)"),
-            ("final", "results.plot_final(REWARD);"),
-        ]
-    texts += [
-        ("about-summary", "## Every run" if seeded else "## Summary"),
-        ("summary", "results.summary_table()"),
-    ]
-    if tracked:
-        texts += [
-            ("about-tracked", "## Tracked metrics"),
-            ("tracked", f"results.{plot}(*TRACKED, columns=3, size=(4.4, 3.0));"),
-        ]
-    texts.append(("more", _MORE))
-    cells = [
-        new_markdown_cell(text, id=name)
-        if name in ("title", "more") or name.startswith("about-")
-        else new_code_cell(text, id=name)
-        for name, text in texts
-    ]
     notebook = new_notebook(
-        cells=cells,
+        cells=[
+            new_code_cell(piece.text, id=piece.name) if piece.code else new_markdown_cell(piece.text, id=piece.name)
+            for piece in pieces(plan)
+        ],
         metadata={
             "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
             "language_info": {"name": "python"},
         },
     )
-    notebook.metadata["metta_jobs"] = {"group": group.name, "digest": digest(notebook)}
+    notebook.metadata["metta_jobs"] = {"group": plan.group.name, "digest": digest(notebook)}
     return notebook
 
 
 def digest(notebook: NotebookNode) -> str:
-    """Return a checksum of what the cells say, outputs aside: it tells whether somebody has edited them."""
-    said = json.dumps([(cell.cell_type, cell.source) for cell in notebook.cells])
-    return hashlib.sha256(said.encode()).hexdigest()
+    """Return a checksum of what the cells say, outputs and people's own sections aside: it tells edits."""
+    said = [(cell.cell_type, cell.source) for cell, section in _sectioned(notebook) if section is None]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
-def _title(group: GroupView) -> str:
-    runs = runs_of(group)
-    names = ", ".join(f"`{job.name}`" for job in runs) or "none"
-    count = f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}"
-    return (
-        f"# Experiment `{group.name}`\n\n"
-        f"Submitted {group.created_at:%d %B %Y, %H:%M} UTC · {count}: {names}\n\n"
-        "Run all cells again at any time to see the newest data."
-    )
+def keep_own_sections(notebook: NotebookNode, old: NotebookNode, plan: Plan) -> None:
+    """Take over what people have written into the log and the scratch section of `old`, also where `notebook` was not
+    to have that section."""
+    for section in OWN_SECTIONS:
+        written = [cell for cell, own in _sectioned(old) if own == section]
+        fresh = [(piece.name, piece.text) for piece in pieces(replace(plan, sections=(section,)))]
+        if not written or [(cell.get("id"), cell.source) for cell in written] == fresh:
+            continue
+        for cell in written:
+            if cell.cell_type == "code":  # an error of theirs does not end the writing
+                tags = cell.metadata.get("tags", [])
+                cell.metadata["tags"] = [*tags, *({"raises-exception"} - set(tags))]
+        at, cells = _place(notebook, section)
+        notebook.cells[at : at + cells] = _with_new_ids(written, notebook)
 
 
-def _setup(group: GroupView, path: Path, state_dir: Path, tracked: Sequence[str]) -> str:
-    imports = ["from metta_jobs.notebook import load_group"]
-    opening = ["results = load_group(GROUP)"]
-    project = find_project(path.parent)
-    if not state_dir.is_relative_to(project):
-        remark = f"# The jobs' state lies outside this project: set {STATE_DIR_VARIABLE} to its folder first."
-        opening = [remark, *opening]
-    elif state_dir != project / STATE_DIR_NAME:
-        imports = ["import os", "", *imports, "from metta_jobs.paths import find_project"]
-        place = state_dir.relative_to(project).as_posix()
-        opening = [
-            f'state_dir = os.environ.get("{STATE_DIR_VARIABLE}") or find_project() / "{place}"',
-            "results = load_group(GROUP, state_dir)",
-        ]
-    parameters = [
-        f'GROUP = "{group.name}"',
-        f'REWARD = "{REWARD}"',
-        f'SPS = "{SPS}"',
-        *([f"TRACKED = {json.dumps(tracked)}"] if tracked else []),
-        f"SAMPLES = {SAMPLES}  # most points of a curve",
-    ]
-    return "\n".join([*imports, "", *parameters, "", *opening, "results"])
+def _place(notebook: NotebookNode, section: str) -> tuple[int, int]:
+    """Where a section begins, and how many cells it has."""
+    own = [i for i, (_, name) in enumerate(_sectioned(notebook)) if name == section]
+    if own:
+        return own[0], len(own)
+    later = OWN_SECTIONS[OWN_SECTIONS.index(section) + 1 :]
+    heads = {"about-export", *(f"about-{name}" for name in later)}
+    return next((i for i, cell in enumerate(notebook.cells) if cell.id in heads), len(notebook.cells)), 0
+
+
+def _with_new_ids(written: Sequence[NotebookNode], notebook: NotebookNode) -> list[NotebookNode]:
+    from nbformat.v4 import new_code_cell
+
+    others = {cell.id for cell, section in _sectioned(notebook) if section is None}
+    for cell in written:
+        if "id" not in cell or cell.id in others:  # as in a notebook of an older format, or a copied cell
+            cell["id"] = new_code_cell().id
+    return list(written)
+
+
+def _sectioned(notebook: NotebookNode) -> list[tuple[NotebookNode, str | None]]:
+    """Each cell with the section of people's own that it stands in, None elsewhere."""
+    found: list[tuple[NotebookNode, str | None]] = []
+    here: str | None = None
+    for cell in notebook.cells:
+        name = cell.get("id", "")
+        if name.startswith("about-"):
+            here = name.removeprefix("about-") if name.removeprefix("about-") in OWN_SECTIONS else None
+        found.append((cell, here))
+    return found

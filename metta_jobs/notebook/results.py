@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import sys
+import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metta_jobs.errors import InvalidInput
 from metta_jobs.manager import JobManager
+from metta_jobs.manager.look import Reader
 from metta_jobs.notebook.bands import Centre, Spread
+from metta_jobs.notebook.differences import Differences, compare
 from metta_jobs.notebook.extra import require
 from metta_jobs.notebook.plots import plot_metrics
 from metta_jobs.notebook.runs import REWARD, SPS, RunMetrics, describe_state, read_run, runs_of, tracked_metrics
+from metta_jobs.notebook.statuses import Failures, Statuses, failures_of, statuses_of
 from metta_jobs.notebook.tables import Links, SummaryTable, summary_frame
 from metta_jobs.notebook.variant_plots import plot_final, plot_variants
 from metta_jobs.notebook.variants import VariantSummary, summarize
-from metta_jobs.views import GroupView
+from metta_jobs.views import GroupView, JobView
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+
+_MOST_IN_NAME = 8
 
 
 def load_group(name: str, state_dir: Path | str | None = None) -> GroupResults:
@@ -41,6 +49,41 @@ def load_group(name: str, state_dir: Path | str | None = None) -> GroupResults:
             return manager.group(name)
 
     return GroupResults(view)
+
+
+def load_jobs(jobs: Sequence[int | str | JobView], state_dir: Path | str | None = None) -> GroupResults:
+    """Open the results of jobs, also of several groups: ids, "group/job", "group/variant", or whole groups.
+
+    Where they are of several groups, runs and variants are called "group/name". Raises UnknownName, InvalidInput.
+
+        >>> load_jobs([3, 5, 8]).plot("overview/reward");
+    """
+    targets = [job.id if isinstance(job, JobView) else job for job in jobs]
+
+    def view() -> GroupView:
+        with Reader(state_dir, create=False) as reader:
+            return view_of(reader.jobs(targets))
+
+    return GroupResults(view)
+
+
+def view_of(jobs: Sequence[JobView]) -> GroupView:
+    """Jobs as if they were one group, named after their ids. Raises InvalidInput where there is none."""
+    if not jobs:
+        raise InvalidInput("There is no job to tell of: the list is empty.")
+    if len({job.group for job in jobs}) > 1:
+        jobs = [
+            replace(job, name=f"{job.group}/{job.name}", variant=job.variant and f"{job.group}/{job.variant}")
+            for job in jobs
+        ]
+    return GroupView(jobs_name([job.id for job in jobs]), min(job.created_at for job in jobs), tuple(jobs))
+
+
+def jobs_name(ids: Sequence[int]) -> str:
+    """The name of a notebook of these jobs: "jobs_3_5_8"; of many, by a checksum of them all."""
+    if len(ids) <= _MOST_IN_NAME:
+        return "_".join(["jobs", *map(str, ids)])
+    return f"jobs_{ids[0]}_to_{ids[-1]}_{zlib.crc32(repr(list(ids)).encode()):08x}"
 
 
 def results(group: str, keys: Sequence[str] | None = None, *, state_dir: Path | str | None = None) -> pd.DataFrame:
@@ -147,6 +190,20 @@ class GroupResults:
     def summary_table(self, reward: str = REWARD, sps: str = SPS) -> SummaryTable:
         """Return the summary in a form that a notebook shows well."""
         return SummaryTable(self.summary(reward, sps))
+
+    def differences(self) -> Differences:
+        """Return the settings in which the runs differ: what they were told, and what they told W&B."""
+        return compare(runs_of(self.group))
+
+    def failures(self) -> Failures:
+        """Return the runs that ended without success, each with its reason and what its output says."""
+        self.group = self._view()
+        return failures_of(runs_of(self.group))
+
+    def statuses(self) -> Statuses:
+        """Return the state and the progress of each run as they are now."""
+        self.group = self._view()
+        return statuses_of(runs_of(self.group))
 
     def plot(self, *keys: str, columns: int = 2, size: tuple[float, float] = (6.6, 4.2)) -> Figure:
         """Plot metrics over steps, one panel each, `columns` side by side, one colour for each run.

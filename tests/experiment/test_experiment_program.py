@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from metta_jobs.errors import AlreadyExists, InvalidInput
+from metta_jobs.errors import AlreadyExists, InvalidInput, UnknownName
 from metta_jobs.experiment import (
     BaseExperimentConfig,
     Experiment,
@@ -176,12 +176,16 @@ def test_every_field_is_a_flag(project: Path) -> None:
     assert "--entropies" in shown and "--extra.depth" in shown and "(default: 0.0,0.0001)" in shown
 
 
-def test_the_notebook_is_asked_for_as_a_person_would() -> None:
+def test_the_notebook_is_asked_for_as_a_person_would(project: Path) -> None:
     assert notebook_command("g", ["monitor", "replays"], open_it=True)[1:] == [
         *("-m", "metta_jobs", "notebook", "g", "--sections", "monitor,replays", "--open")
     ]
+    assert notebook_command([3, 5])[3:] == ["notebook", "--job-ids", "3", "5"]
     job = notebook_job("g", [], Path(), ["analysis"], ())
-    assert job.command[1:] == ("-m", "metta_jobs.notebook", "g", "--sections", "analysis")
+    assert job.command[1:] == ("-m", "metta_jobs.notebook", "g", "--sections", "setup,analysis")
+    with pytest.raises(UnknownName, match="Did you mean 'monitor'"):
+        notebook_job("g", [], Path(), ["monitr"], ())
+    assert "no section 'monitr'. Did you mean 'monitor'?" in toy("--sections", "monitr").stderr
 
 
 def test_a_training_launched_from_python(project: Path) -> None:

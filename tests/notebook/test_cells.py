@@ -8,13 +8,15 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from metta_jobs.notebook.cells import build_notebook, digest, tracked_metrics
+from metta_jobs.notebook.cells import build_notebook, digest
+from metta_jobs.notebook.content import Plan
+from metta_jobs.notebook.runs import tracked_metrics
 from metta_jobs.views import GroupView
 
 
 def test_ids_stay_and_the_notebook_is_valid(group: GroupView, project: Path) -> None:
-    once = build_notebook(group, project / "notebooks" / "a.ipynb", project / "job_state")
-    again = build_notebook(group, project / "notebooks" / "b.ipynb", project / "job_state")
+    once = build_notebook(Plan(group, project / "notebooks" / "a.ipynb", project / "job_state"))
+    again = build_notebook(Plan(group, project / "notebooks" / "b.ipynb", project / "job_state"))
     nbformat.validate(once)
     ids = [cell.id for cell in once.cells]
     assert ids == [cell.id for cell in again.cells]
@@ -26,7 +28,7 @@ def test_ids_stay_and_the_notebook_is_valid(group: GroupView, project: Path) -> 
 
 
 def test_it_names_experiment_and_runs_and_holds_neither_path_nor_command(group: GroupView, project: Path) -> None:
-    notebook = build_notebook(group, project / "notebooks" / "a.ipynb", project / "job_state")
+    notebook = build_notebook(Plan(group, project / "notebooks" / "a.ipynb", project / "job_state"))
     title = notebook.cells[0].source
     assert "sweep-1" in title and "04 March 2026, 05:06 UTC" in title
     assert "5 runs: `good`, `failed`, `mute`, `killed`, `skipped`" in title
@@ -37,7 +39,7 @@ def test_it_names_experiment_and_runs_and_holds_neither_path_nor_command(group: 
 
 
 def test_code_cells_compile_and_are_short(group: GroupView, project: Path) -> None:
-    notebook = build_notebook(group, project / "notebooks" / "a.ipynb", project / "job_state")
+    notebook = build_notebook(Plan(group, project / "notebooks" / "a.ipynb", project / "job_state"))
     for cell in notebook.cells:
         if cell.cell_type == "code":
             compile(cell.source, cell.id, "exec")
@@ -62,7 +64,7 @@ def test_metrics_that_runs_track_come_beside_reward_and_speed(group: GroupView) 
     ],
 )
 def test_where_the_state_is(group: GroupView, project: Path, state: str, expected: str, absent: str) -> None:
-    notebook = build_notebook(group, project / "notebooks" / "a.ipynb", (project / state).resolve())
+    notebook = build_notebook(Plan(group, project / "notebooks" / "a.ipynb", (project / state).resolve()))
     setup = next(cell.source for cell in notebook.cells if cell.id == "setup")
     assert expected in setup
     assert absent not in setup

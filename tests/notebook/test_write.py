@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from metta_jobs.errors import InvalidInput, MissingExtra, RunFailed
+from metta_jobs.errors import InvalidInput, MissingExtra, RunFailed, UnknownName
 from metta_jobs.notebook import default_path, extra, write_notebook
 from metta_jobs.notebook.scrub import scrub
 from metta_jobs.views import GroupView
@@ -30,12 +30,44 @@ def test_an_edited_notebook_is_kept(group: GroupView, project: Path, caplog: pyt
     assert [entry.name for entry in path.parent.iterdir()] == ["sweep-1.ipynb"]
     for number in (1, 2):
         notebook = nbformat.read(path, as_version=4)
-        notebook.cells.append(new_code_cell(f"my_analysis_{number} = 1", id="mine"))
+        notebook.cells.insert(3, new_code_cell(f"my_analysis_{number} = 1", id="mine"))
         nbformat.write(notebook, path)
         write_notebook(group, path, project / "job_state", execute=False)
         assert f"my_analysis_{number}" in path.with_name(f"sweep-1.edited-{number}.ipynb").read_text()
     assert "my_analysis" not in path.read_text()
     assert "kept as sweep-1.edited-2.ipynb" in caplog.text
+
+
+def test_what_is_written_into_log_and_scratch_stays(group: GroupView, project: Path) -> None:
+    path = write_notebook(group, default_path("sweep-1", project), project / "job_state", execute=False)
+    notebook = nbformat.read(path, as_version=4)
+    cells = {cell.id: cell for cell in notebook.cells}
+    cells["log-hypothesis"].source = "### Hypothesis\n\nIt learns."
+    cells["scratch"].source = "mine = 1"
+    notebook.cells.append(new_code_cell("1 / 0", id="more-of-mine"))
+    nbformat.write(notebook, path)
+    for sections in ([], ["analysis"], ["analysis", "export"]):
+        write_notebook(group, path, project / "job_state", execute=False, sections=sections)
+        again = nbformat.read(path, as_version=4)
+        ids = [cell.id for cell in again.cells]
+        assert "It learns." in next(cell.source for cell in again.cells if cell.id == "log-hypothesis")
+        assert ids[ids.index("scratch") + 1] == "more-of-mine"
+        assert ids.index("more") < ids.index("about-log") < ids.index("scratch")
+        assert sections != ["analysis", "export"] or ids[-2:] == ["about-export", "export"]
+        assert again.cells[ids.index("more-of-mine")].metadata.tags == ["raises-exception"]
+        assert [entry.name for entry in path.parent.iterdir()] == ["sweep-1.ipynb"]
+
+
+def test_sections_are_chosen_by_name(group: GroupView, project: Path) -> None:
+    def heads(*sections: str) -> list[str]:
+        path = write_notebook(group, project / "s.ipynb", project / "job_state", execute=False, sections=sections)
+        ids = [cell.id for cell in nbformat.read(path, as_version=4).cells]
+        return [name.removeprefix("about-") for name in ids if name.startswith("about-")]
+
+    assert heads("monitor, launch", "state") == ["setup", "links", "launch", "monitor"]
+    assert heads()[:2] == ["setup", "links"] and heads()[-2:] == ["log", "scratch"]
+    with pytest.raises(UnknownName, match=r"no section 'analisys'. Did you mean 'analysis'\? There are: setup, "):
+        heads("analisys")
 
 
 def test_outputs_alone_are_no_edit(group: GroupView, project: Path) -> None:
