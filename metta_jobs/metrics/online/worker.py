@@ -33,13 +33,15 @@ class Asking:
 
     def __init__(self) -> None:
         self._api: Any = None
+        self._timeout_s = 0.0
         self._runs: dict[tuple[str, str, str], Any] = {}
 
     def _fresh(self, timeout_s: float) -> Any:
         import wandb
 
-        if self._api is None:
-            self._api = wandb.Api(timeout=max(1, int(timeout_s)))
+        if self._api is None or timeout_s != self._timeout_s:
+            self._api, self._timeout_s = wandb.Api(timeout=max(1, int(timeout_s))), timeout_s
+            self._runs.clear()
         self._api.flush()  # it keeps what it has once seen for ever
         return self._api
 
