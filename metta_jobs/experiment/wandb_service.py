@@ -307,9 +307,10 @@ def _moment(given: datetime | str | None) -> datetime | None:
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
 
 
-def _sortable(run: RunRecord, by: str) -> tuple[bool, Any]:
+def _sortable(run: RunRecord, by: str) -> tuple[bool, Any, int]:
+    """Jobs that were submitted together are in the order of their ids; what has no value comes first."""
     value = getattr(run, by)
-    return value is not None, value
+    return value is not None, value or "", run.job_id or 0
 
 
 def _owner(folder: Path) -> str | None:

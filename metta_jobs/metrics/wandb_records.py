@@ -57,7 +57,9 @@ def fields(buffer: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]
 def find_message(record: bytes) -> tuple[int, int, int]:
     """Return (kind, start, end) of the message inside a record; kind 0 when it is none that matters here."""
     if record[:1] == b"\x08":  # the usual layout, without a generator: its number, then the message
-        _, at = _varint(record, 1)
+        at = 2
+        while record[at - 1] & 0x80:
+            at += 1
         if record[at] & 7 == _BYTES and record[at] >> 3 in _KINDS and record[at] < 0x80:
             size, start = _varint(record, at + 1)
             return record[at] >> 3, start, start + size
@@ -100,7 +102,9 @@ class RowPicker:
         self._wanted = frozenset(key.encode() for key in keys)
         plain = self._wanted | {b"_step"}
         names = b"|".join(re.escape(bytes([len(name)]) + name) for name in sorted(plain) if 0 < len(name) < 0x80)
-        self._item = re.compile(rb"\n(?:[\x80-\xff]?[\x00-\x7f])\x12(" + names + rb")\x82\x01(.)", re.DOTALL)
+        self._item = re.compile(
+            rb"\n(?:[\x80-\xff]?[\x00-\x7f])\x12(" + names + rb")\x82\x01(.)([^\x00-\x1f]*)", re.DOTALL
+        )
         self._simple = all(b"." not in name and len(name) < 0x80 for name in plain)
         self._names = {bytes([len(name)]) + name: name.decode() for name in plain if len(name) < 0x80}
 
@@ -109,11 +113,10 @@ class RowPicker:
         if not self._simple:
             return history_row(record, start, end, self._wanted)
         row: Row = {}
-        for match in self._item.finditer(record, start, end):
-            size, at = match[2][0], match.end()
-            if size >= 0x80:  # a long value
+        for name, size, value in self._item.findall(record, start, end):
+            if size[0] != len(value):  # a long value
                 return history_row(record, start, end, self._wanted)
-            row[self._names[match[1]]] = _json_value(record[at : at + size])
+            row[self._names[name]] = int(value) if value.isdigit() else _json_value(value)
         return row if type(row.get("_step")) is int else history_row(record, start, end, self._wanted)
 
 
