@@ -20,7 +20,7 @@ import psutil
 from rich.console import Console
 
 import metta_jobs
-from benchmarks import cold, daemon, footprint, latency, reference, remote, scaling, screen, throughput, ticks
+from benchmarks import cold, daemon, footprint, latency, metrics, reference, remote, scaling, screen, throughput, ticks
 from benchmarks.bed import isolated
 from benchmarks.figures import Figure, render
 
@@ -32,6 +32,7 @@ BENCHMARKS: dict[str, Callable[[bool], list[Figure]]] = {
     "chain": latency.chain,
     "cold": cold.measure,
     "monitor": screen.measure,
+    "metrics": metrics.measure,
     "kill": latency.kill,
     "idle": daemon.idle,
     "running": daemon.running,

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from metta_jobs.experiment.training import PPOConfig as PPOConfig
     from metta_jobs.experiment.training import TrainerConfig as TrainerConfig
     from metta_jobs.experiment.training import TrainingRunConfig as TrainingRunConfig
+    from metta_jobs.experiment.wandb_service import RunRecord as RunRecord
+    from metta_jobs.experiment.wandb_service import WandbService as WandbService
+    from metta_jobs.experiment.wandb_service import get_wandb_service as get_wandb_service
 
 _WHERE = {
     "BaseExperimentConfig": "base_config",
@@ -33,6 +36,7 @@ _WHERE = {
     "ExperimentTool": "tool",
     "OptimizerConfig": "training",
     "PPOConfig": "training",
+    "RunRecord": "wandb_service",
     "SingleJobExperiment": "experiment",
     "SkypilotJobConfig": "infrastructure",
     "SkypilotService": "skypilot",
@@ -40,7 +44,9 @@ _WHERE = {
     "TrainingJobConfig": "infrastructure",
     "TrainingRun": "experiment",
     "TrainingRunConfig": "training",
+    "WandbService": "wandb_service",
     "get_skypilot_service": "skypilot",
+    "get_wandb_service": "wandb_service",
     "launch_multiple_training_runs": "launch",
     "launch_training": "launch",
     "runner": "commandline",
@@ -51,6 +57,7 @@ __all__ = [
     "ExperimentTool",
     "OptimizerConfig",
     "PPOConfig",
+    "RunRecord",
     "SingleJobExperiment",
     "SkypilotJobConfig",
     "SkypilotService",
@@ -58,7 +65,9 @@ __all__ = [
     "TrainingJobConfig",
     "TrainingRun",
     "TrainingRunConfig",
+    "WandbService",
     "get_skypilot_service",
+    "get_wandb_service",
     "launch_multiple_training_runs",
     "launch_training",
     "runner",
