@@ -38,6 +38,8 @@ def build_notebook(group: GroupView, path: Path, state_dir: Path) -> NotebookNod
         ("setup", _setup(group, path, state_dir, tracked)),
         ("about-links", "## Runs"),
         ("links", "results.links()"),
+        ("about-failures", "## Failures"),
+        ("failures", "failure_digest(results)"),
         ("about-fetch", "## Metrics"),
         (
             "fetch",
@@ -97,7 +99,7 @@ def _title(group: GroupView) -> str:
 
 
 def _setup(group: GroupView, path: Path, state_dir: Path, tracked: Sequence[str]) -> str:
-    imports = ["from metta_jobs.notebook import load_group"]
+    imports = ["from metta_jobs.notebook import failure_digest, load_group"]
     opening = ["results = load_group(GROUP)"]
     project = find_project(path.parent)
     if not state_dir.is_relative_to(project):
