@@ -14,7 +14,8 @@ from metta_jobs.display.sanitize import one_line
 from metta_jobs.views import JobView
 
 #: So many logs are read for one digest, at most.
-MOST_LOGS = 300
+MOST_LOGS = 200
+_GLANCE_BYTES = 3000
 _MOST_CAUSES = 5
 # A terminal has the error whole where it can; the names of the jobs have at least so many cells.
 _NAMES_MIN = 24
@@ -30,7 +31,11 @@ def digest_failures(jobs: Sequence[JobView], most: int = MOST_LOGS) -> FailureDi
 
 
 def _read(job: JobView) -> str | None:
-    return telling_line(read_tail(job.folder / "output.log")) if job.folder else None
+    if job.folder is None:
+        return None
+    log = job.folder / "output.log"
+    # Most errors stand in the very last lines, and cleaning a whole tail takes milliseconds.
+    return telling_line(read_tail(log, most=_GLANCE_BYTES)) or telling_line(read_tail(log))
 
 
 def render_failures(told: FailureDigest, width: int | None) -> list[Text]:

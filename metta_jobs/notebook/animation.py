@@ -60,8 +60,10 @@ def _encoded(stage: _Stage, every: int, between: int) -> bytes:
         (step, after, part / between) for step, after in pairwise(steps) for part in range(between if every == 1 else 1)
     ]
     moments.append((steps[-1], steps[-1], 0.0))
-    palette, plain = stage.palette(steps), Image.Dither.NONE
-    frames = [stage.frame(*moment).quantize(palette=palette, dither=plain) for moment in moments]
+    palette, exact = stage.palette(steps)
+    frames = [stage.frame(*moment).quantize(palette=palette, dither=Image.Dither.NONE) for moment in moments]
+    for frame in frames:
+        frame.putpalette(exact)
     pause = 180 // between if every == 1 else 90
     buffer = io.BytesIO()
     frames[0].save(
@@ -141,21 +143,21 @@ class _Stage:
                     draw.rectangle((px, py, px + c - 1, py + max(1, c // 6)), fill=_WALL_TOP)
         return picture
 
-    def palette(self, steps: list[int]) -> Image:
-        """The colours of the first and the last frame, which are those of all."""
+    def palette(self, steps: list[int]) -> tuple[Image, list[int]]:
+        """The colours of the first and the last frame, which are those of all; and the same (r, g, b, r, …) with the
+        very colours of the large areas, in place of the mean of what is near them."""
         from PIL import Image, ImageColor
 
         both = Image.new("RGB", (self.size[0], 2 * self.size[1]))
         both.paste(self.frame(steps[0], steps[0], 0.0), (0, 0))
         both.paste(self.frame(steps[-1], steps[-1], 0.0), (0, self.size[1]))
         found = both.quantize(128, dither=Image.Dither.NONE)
-        colours = found.getpalette() or []
-        for exact in map(ImageColor.getrgb, (_PAPER, _FLOOR, _WALL, _TRACK)):
-            # The large areas have their very colours, not the mean of what is near them.
-            nearest = min(range(len(colours) // 3), key=lambda at: math.dist(colours[3 * at : 3 * at + 3], exact))
-            colours[3 * nearest : 3 * nearest + 3] = exact
-        found.putpalette(colours)
-        return found
+        colours = list(found.getpalette() or [])
+        for exact in map(ImageColor.getrgb, (_TRACK, _WALL, _FLOOR, _PAPER)):
+            one = Image.new("RGB", (1, 1), exact[:3]).quantize(palette=found, dither=Image.Dither.NONE)
+            at = 3 * one.tobytes()[0]
+            colours[at : at + 3] = exact[:3]
+        return found, colours
 
     def frame(self, step: int, after: int, part: float) -> Image:
         """The picture at `part` of the way from a step to the one shown after it."""
@@ -250,7 +252,7 @@ class _Stage:
         draw.text((x, y), "step", fill=_SOFT, font=_font(12))
         _right(draw, right, y, f"{step:,} / {last:,}", _INK, _font(12))
         y += 20
-        _bar(draw, (x, y, right, y + 5), step / max(1, last), _INK)
+        _bar(picture, (x, y, right, y + 6), step / max(1, last), _INK)
         y += 20
         counted = bool(self.replay.item)
         if counted:
@@ -258,7 +260,7 @@ class _Stage:
             draw.text((x, y), f"{self.replay.item}s collected", fill=_SOFT, font=_font(12))
             _right(draw, right, y, f"{whole:,} / {available:,}", _INK, _font(12))
             y += 20
-            _bar(draw, (x, y, right, y + 5), whole / available, _HEART)
+            _bar(picture, (x, y, right, y + 6), whole / available, _HEART)
             y += 26
         shares = [float(a.amounts[step]) if counted else a.rewards[step] for a in self.replay.agents]
         most = max([1.0, *(float(a.amounts[-1]) if counted else a.rewards[-1] for a in self.replay.agents)])
@@ -268,7 +270,7 @@ class _Stage:
         shown = len(shares) if len(shares) <= room else room - 1
         for number, amount in enumerate(shares[:shown]):
             self._small(picture, number, (x, y))
-            _bar(draw, (x + 24, y + 6, right - 34, y + 12), amount / most, _AGENTS[number % len(_AGENTS)])
+            _bar(picture, (x + 24, y + 6, right - 34, y + 13), amount / most, _AGENTS[number % len(_AGENTS)])
             _right(draw, right, y + 1, f"{amount:,.0f}" if counted else f"{amount:,.1f}", _INK, _font(12))
             y += 21
         if shown < len(shares):
@@ -325,15 +327,18 @@ def _heart(draw: Any, x: float, y: float, radius: float, colour: str) -> None:
     draw.polygon(points, fill=colour)
 
 
-def _bar(draw: Any, box: tuple[float, float, float, float], share: float, colour: str) -> None:
-    left, top, right, bottom = box
-    radius = (bottom - top) / 2
-    draw.rounded_rectangle(box, radius, fill=_TRACK)
-    filled = left + (right - left) * min(1.0, max(0.0, share))
-    if filled - left > 2 * radius:
-        draw.rounded_rectangle((left, top, filled, bottom), radius, fill=colour)
-    elif share > 0:
-        draw.ellipse((left, top, left + 2 * radius, bottom), fill=colour)
+def _bar(picture: Image, box: tuple[int, int, int, int], share: float, colour: str) -> None:
+    """A bar with round ends, filled as far as `share` says."""
+    from PIL import Image, ImageDraw
+
+    width, height = box[2] - box[0], box[3] - box[1]
+    large = Image.new("RGB", (width * _FINE, height * _FINE), _PAPER)
+    draw, radius = ImageDraw.Draw(large), height * _FINE / 2
+    draw.rounded_rectangle((0, 0, width * _FINE - 1, height * _FINE - 1), radius, fill=_TRACK)
+    if share > 0:
+        filled = max(height, round(width * min(1.0, share)))
+        draw.rounded_rectangle((0, 0, filled * _FINE - 1, height * _FINE - 1), radius, fill=colour)
+    picture.paste(large.resize((width, height), Image.Resampling.LANCZOS), box[:2])
 
 
 def _right(draw: Any, right: float, y: float, text: str, colour: str, font: FreeTypeFont) -> None:
