@@ -25,7 +25,7 @@ def digest_failures(jobs: Sequence[JobView], most: int = MOST_LOGS) -> FailureDi
     """Return the failures among `jobs` by cause; of more than `most` logs that could tell, as many are read, spread
     evenly over the failed jobs, and `unread` counts the others."""
     telling = [job for job in failed_jobs(jobs) if needs_log(job.state, job.exit_code)]
-    every = max(1.0, len(telling) / most)
+    every = max(1.0, len(telling) / max(1, most))
     some = [telling[int(place * every)] for place in range(min(len(telling), most))]
     return digest(jobs, {job.id: _read(job) for job in some})
 
