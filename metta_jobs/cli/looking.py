@@ -45,8 +45,12 @@ def list_jobs(group: str | None, state: str | None, everything: bool, as_json: b
         warning = opened.warning(not view.finished, view.elsewhere)
     if wanted is not None:
         view = replace(view, jobs=tuple(job for job in view.jobs if job.state is wanted))
+    from metta_jobs.display.failures import digest_failures, render_failures
+
+    failures = digest_failures(view.jobs)
     if as_json:
-        print_json(view.to_dict())
+        told = [cause.to_dict() for cause in failures.causes]
+        print_json(view.to_dict() | {"failures": told, "failures_not_read": failures.unread})
         return
     if wanted is not None and not view.jobs:
         print(f"No job of {group} is {wanted.value}.")
@@ -59,6 +63,10 @@ def list_jobs(group: str | None, state: str | None, everything: bool, as_json: b
     show_table((render_variants if folded else render_jobs)(view, datetime.now(UTC)), console())
     if folded:
         print("Seeds are folded: --all shows every job.")
+    if lines := render_failures(failures, console().width if console().is_terminal else None):
+        console().print()
+        for line in lines:
+            show_table(line, console())
     if warning:
         print(warning, file=sys.stderr)
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from metta_jobs.causes import Cause, cause_of, share_causes
 from metta_jobs.states import FAILURES, JobState
 
 _LONGEST_REASON = 300
@@ -44,9 +45,15 @@ def headline(facts: Mapping[str, Any]) -> str:
 
 
 def details(facts: Mapping[str, Any]) -> list[str]:
-    """What failed in a group: "high_lr (exit code 1)", …, "and 3 more"."""
+    """What failed in a group: "high_lr (exit code 1)", "a.s1, a.s4 (3 × lost)", …, "and 3 more".
+
+    Jobs whose reasons are alike are told together. What their logs say stays on this machine: messages go to others.
+    """
     failures = facts.get("failures", [])
-    told = [f"{clean(failure['name'])} ({_reason(failure)})" for failure in failures]
+    told = []
+    for cause in share_causes((clean(failure["name"]), _cause(failure)) for failure in failures):
+        alike = f"{cause.count} × " if cause.count > 1 else ""
+        told.append(f"{', '.join(cause.jobs)} ({alike}{clean(cause.error)})")
     more = sum(facts["counts"][state] for state in FAILURES) - len(failures) if failures else 0
     return told + ([f"and {more} more"] if more else [])
 
@@ -95,6 +102,11 @@ def span(seconds: float) -> str:
     if whole < 86_400:
         return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
     return f"{whole // 86_400} d {whole % 86_400 // 3600:02d} h"
+
+
+def _cause(facts: Mapping[str, Any]) -> Cause:
+    state = JobState(facts["state"])
+    return cause_of(facts["name"], state, facts["exit_code"], facts["reason"] or _WORDS.get(state), None)
 
 
 def _reason(facts: Mapping[str, Any]) -> str:

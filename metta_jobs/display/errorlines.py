@@ -16,6 +16,7 @@ _ERROR = re.compile(
 )
 _CHATTER = re.compile(r"^\s*wandb: ")
 _FURNITURE = re.compile(r"^[\W_]*(?:error)?[\W_]*$", re.IGNORECASE)
+_BARE = re.compile(r"[\w.]+")
 # A traceback that this many other lines follow was survived; what failed later says more.
 _SURVIVED_AFTER = 20
 
@@ -27,12 +28,35 @@ def error_lines(log: Sequence[str], limit: int = 4) -> list[str]:
     frame that raised it; without a traceback the last line that looks like an error and what follows it; without
     that the last words. W&B's own chatter and lines of ornaments are passed over.
     """
-    spoken = [_PREFIX.sub("", line) for line in log if not _CHATTER.match(line)]
-    spoken = [line for line in spoken if not _FURNITURE.match(line)]
+    spoken = _spoken(log)
     found = _exception(spoken, limit)
     if not found:
         found = [line.strip(_BOX) for line in _last_error(spoken, limit)]
     return found[:limit]
+
+
+def telling_line(log: Sequence[str]) -> str | None:
+    """Return in one line what went wrong, None where nothing looks like an error.
+
+    It is the first of `error_lines`, and with it what it cannot be understood without: the fields that a validation
+    refused, what follows a colon at its end, or the frame of an exception without a message.
+    """
+    spoken = _spoken(log)
+    found = _exception(spoken, 5) or [line.strip(_BOX) for line in _last_error(spoken, 3, else_last=False)]
+    if not found:
+        return None
+    first, more = found[0].strip(), [line.strip() for line in found[1:]]
+    if _continues(found) or first.endswith(":"):
+        words = [line for line in more if not line.startswith("File ")][:2]
+        return " ".join([first, *words])
+    if _BARE.fullmatch(first) and more:
+        return f"{first} ({more[-1]})"
+    return first
+
+
+def _spoken(log: Sequence[str]) -> list[str]:
+    spoken = [_PREFIX.sub("", line) for line in log if not _CHATTER.match(line)]
+    return [line for line in spoken if not _FURNITURE.match(line)]
 
 
 def _exception(spoken: Sequence[str], limit: int) -> list[str]:
@@ -61,9 +85,11 @@ def _continues(message: Sequence[str]) -> bool:
     return "validation error" in message[0]
 
 
-def _last_error(spoken: Sequence[str], limit: int) -> Sequence[str]:
+def _last_error(spoken: Sequence[str], limit: int, else_last: bool = True) -> Sequence[str]:
     at = _last(spoken, _ERROR)
-    return spoken[-limit:] if at is None else spoken[at : at + limit]
+    if at is None:
+        return spoken[-limit:] if else_last else []
+    return spoken[at : at + limit]
 
 
 def _last(lines: Sequence[str], pattern: re.Pattern[str]) -> int | None:

@@ -7,6 +7,8 @@ import textwrap
 from rich.console import Group
 from rich.text import Text
 
+from metta_jobs.causes import digest
+from metta_jobs.display import failures
 from metta_jobs.display.format import counted, dollars, duration, fit, percent, shorten
 from metta_jobs.display.layout import share
 from metta_jobs.display.marks import MARKS
@@ -20,6 +22,9 @@ from metta_jobs.views import Counts
 
 FOOTER = "Ctrl-C leaves the jobs running"
 _WARNING_LINES = 2
+_CAUSE_LINES = 2
+# Causes that failures share are told where so many lines are left for the sections.
+_ROOM_BESIDE_CAUSES = 8
 
 
 def render_monitor(
@@ -40,6 +45,8 @@ def render_monitor(
         bottom, warning = [], warning[:1]
         header = header if height > 1 else header[1:]
     top = [*header, *warning]
+    room = height - len(top) - len(bottom) - max(_ROOM_BESIDE_CAUSES, 2 * len(parts))
+    top += _shared_causes(snapshot, width)[: max(0, room)]
     shares, gaps = share([part.demand() for part in parts], height - len(top) - len(bottom), GAP_URGENCY)
     body: list[Text] = []
     for part, mine in zip(parts, shares, strict=True):
@@ -132,6 +139,18 @@ def _warning(snapshot: Snapshot, width: int) -> list[Text]:
         line = Text(" " * MARGIN + ("▲ " if position == 0 else "  ") + text, "bold yellow", no_wrap=True)
         line.truncate(width, overflow="ellipsis")
         lines.append(line)
+    return lines
+
+
+def _shared_causes(snapshot: Snapshot, width: int) -> list[Text]:
+    """Why several failed alike: "3 of 12 failed: CUDA out of memory — a.s1, a.s4, b.s2"."""
+    jobs = snapshot.group.jobs
+    read = {job_id: detail.cause for job_id, detail in snapshot.details.items() if detail.sought}
+    lines = []
+    for cause in digest(jobs, read).shared[:_CAUSE_LINES]:
+        line = failures.line(cause, len(jobs), max(1, width - 2 * MARGIN))
+        lines.append(Text.assemble(" " * MARGIN, line, no_wrap=True))
+        lines[-1].truncate(width, overflow="ellipsis")
     return lines
 
 

@@ -12,17 +12,17 @@ from metta_jobs.display.sanitize import clean_lines
 TAIL_BYTES = 16_384
 
 
-def read_tail(path: Path, lines: int | None = None) -> list[str]:
+def read_tail(path: Path, lines: int | None = None, most: int = TAIL_BYTES) -> list[str]:
     """Return the last non-empty lines of the file at `path`, cleaned; nothing when it cannot be read.
 
-    At most `lines` of them (None: all that the last TAIL_BYTES hold). Bytes that are no UTF-8 become "�".
+    At most `lines` of them (None: all that the last `most` bytes hold). Bytes that are no UTF-8 become "�".
     """
     try:
         # Not blocking, so that a name that turns out to be a FIFO cannot hang the screen.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             size = os.lseek(descriptor, 0, os.SEEK_END)
-            start = max(0, size - TAIL_BYTES)
+            start = max(0, size - most)
             pieces = list(read_past_holes(descriptor, start, size))
         finally:
             os.close(descriptor)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from metta_jobs.display.errorlines import error_lines
+from metta_jobs.causes import needs_log
+from metta_jobs.display.errorlines import error_lines, telling_line
 from metta_jobs.display.logtail import read_tail
 from metta_jobs.metrics.artifacts import Artifact, find_artifacts
 from metta_jobs.metrics.progress import Progress, ProgressReader
@@ -16,6 +17,8 @@ from metta_jobs.views import GroupView, JobView
 
 #: Lines below a job's row, at most: of its log, or of its error.
 DETAIL_LINES = 8
+#: So many failed jobs' logs are read, once each, to see what they have in common.
+MOST_CAUSES = 200
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,17 @@ class MonitorState:
 
 @dataclass(frozen=True)
 class Detail:
-    """What a job's folder tells: progress, the end of its log, why it failed, what it left."""
+    """What a job's folder tells: progress, the end of its log, why it failed, what it left.
+
+    `cause` is the line that says why it failed, None where no line does; `sought` is whether its log was read for it.
+    """
 
     progress: Progress | None = None
     log: tuple[str, ...] = ()
     error: tuple[str, ...] = ()
     artifacts: tuple[Artifact, ...] = ()
+    cause: str | None = None
+    sought: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,12 +73,12 @@ class DetailReader:
 
     def read(self, group: GroupView, limit: int) -> dict[int, Detail]:
         """Return details by job id: progress of every running job, and all else of the first `limit` jobs of each
-        kind, which are more than a screen of `limit` lines can show."""
+        kind, which are more than a screen of `limit` lines can show; of failed jobs at least MOST_CAUSES."""
         details = {}
-        for kind in (active(group), failed(group), completed(group)):
+        for kind, most in ((active(group), limit), (failed(group), max(limit, MOST_CAUSES)), (completed(group), limit)):
             for position, job in enumerate(kind):
-                if job.folder and (position < limit or job.state is JobState.RUNNING):
-                    details[job.id] = self._readable(job, job.folder, with_log=position < limit)
+                if job.folder and (position < most or job.state is JobState.RUNNING):
+                    details[job.id] = self._readable(job, job.folder, with_log=position < most)
         return details
 
     def _readable(self, job: JobView, folder: Path, with_log: bool) -> Detail:
@@ -94,8 +102,11 @@ class DetailReader:
 
     def _read_ended(self, job: JobView, folder: Path) -> Detail:
         if job.state in FAILURES:
-            error = error_lines(read_tail(folder / "output.log"), DETAIL_LINES) if self._logs else []
-            return Detail(error=tuple(error))
+            if not self._logs:
+                return Detail()
+            tail = read_tail(folder / "output.log")
+            told = telling_line(tail) if needs_log(job.state, job.exit_code) else None
+            return Detail(error=tuple(error_lines(tail, DETAIL_LINES)), cause=told, sought=True)
         return Detail(
             progress=self._poll(folder), artifacts=tuple(item for item in find_artifacts(folder) if item.kind != "log")
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 
 from metta_jobs.experiment.sections import choose_sections
@@ -131,6 +130,7 @@ def _analysis(plan: Plan) -> Rest:
     yield "about-differences", "## Settings that differ", False
     yield "differences", "results.differences()", True
     yield "about-failures", "## What went wrong", False
+    yield "causes", "from metta_jobs.notebook import failure_digest\n\nfailure_digest(results)", True
     yield "failures", "results.failures()", True
     if plan.tracked:
         yield "about-tracked", "## Tracked metrics", False
@@ -138,15 +138,13 @@ def _analysis(plan: Plan) -> Rest:
     yield "more", _MORE, False
 
 
-def _replays(plan: Plan) -> Rest:
-    if find_spec("metta_jobs.notebook.replays") is None:
-        return
+def _replays(_: Plan) -> Rest:
     yield "about-replays", "## Replays", False
     lines = [
         "from metta_jobs.notebook import get_available_replays, show_replay",
         "",
-        f"replays = get_available_replays({plan.subject})",
-        "show_replay(replays[-1]) if replays else None",
+        "replays = get_available_replays(results)",
+        "show_replay(replays[0]) if replays else replays",
     ]
     yield "replays", "\n".join(lines), True
 

@@ -139,6 +139,10 @@ class GroupResults:
         tally = ", ".join(f"{count} {state}" for state, count in states.items())
         return f"{self.group.name}: {states.total()} {'run' if states.total() == 1 else 'runs'} ({tally or 'none yet'})"
 
+    def view(self) -> GroupView:
+        """Return the group as it is now."""
+        return self._view()
+
     def fetch(self, keys: Sequence[str] = (REWARD, SPS), samples: int = 1000, progress: bool = True) -> pd.DataFrame:
         """Read the metrics `keys` of all runs as they are now.
 

@@ -35,6 +35,8 @@ def test_the_digest_says_counts_time_and_failures() -> None:
     assert digest.text(many) == (
         "g: 0 of 15 succeeded, 9 failed, 4 timed out, 2 killed in 5 s. failed: high_lr (exit code 1), and 12 more"
     )
+    alike = [{"name": f"a.s{n}", "state": "lost", "exit_code": None, "reason": f"no sign for {n} s"} for n in (1, 2)]
+    assert digest.details(many | {"failures": alike}) == ["a.s1, a.s2 (2 × no sign for 1 s)", "and 11 more"]
     assert digest.text(facts()) == "g/train failed after 12 min: exit code 3"
     assert digest.text(facts(state="succeeded", reason=None, duration_s=0.2)) == "g/train succeeded after 0 s"
     assert digest.text(facts(state="skipped", reason="a failed", duration_s=None)) == "g/train skipped: a failed"
