@@ -251,6 +251,8 @@ def test_ten_thousand_jobs_are_audited_in_a_moment(rows: Rows) -> None:
         """
     )
     connection.close()
-    begin = time.perf_counter()
+    begin = time.process_time()
     assert broken(rows) == []
-    assert time.perf_counter() - begin < 3  # 0.1 s on an idle core; an audit row by row takes minutes
+    assert (
+        time.process_time() - begin < 20
+    )  # 0.1 s of our own CPU; an audit row by row takes minutes, whatever the load
