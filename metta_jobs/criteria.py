@@ -24,8 +24,8 @@ FEWEST_SPEEDS = 3
 class AcceptanceCriterion(Model):
     """What the last value of a metric must be for a job to have succeeded: `metric` `operator` `threshold`.
 
-    With "in", `threshold` is the range (low, high), both ends included. A metric that was never logged, or is NaN, meets
-    nothing. As text: "overview/reward >= 5", "overview/sps in (1000, 2000)".
+    With "in", `threshold` is the range (low, high), both ends included. A metric that was never logged, or is NaN,
+    meets nothing. As text: "overview/reward >= 5", "overview/sps in (1000, 2000)".
     """
 
     metric: str = Field(min_length=1)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from metta_jobs.daemon import resume
 from metta_jobs.daemon.house import House, Launches
 from metta_jobs.environment import TOKEN_VARIABLE, wandb_mode
 from metta_jobs.executors.base import LaunchRefused, LaunchSpec
@@ -41,6 +42,8 @@ def launch(house: House, attempt: LiveAttempt) -> str | None:
             house.variables[attempt.environment] = queue.variables(connection, attempt.environment)
     if attempt.remote is None:
         environment = build_environment(attempt, house.state_dir, {**house.variables[attempt.environment], **secrets})
+        if attempt.key[1] > 1:
+            environment |= resume.earlier(house, attempt.key)
         spec = LaunchSpec(attempt.key, attempt.lane, attempt.command, attempt.cwd, environment)
     else:
         spec = _elsewhere(attempt, attempt.remote, house.variables[attempt.environment], secrets)

@@ -8,12 +8,13 @@ from datetime import datetime
 from rich.console import RenderableType
 from rich.text import Text
 
-from metta_jobs.display.format import age, duration
+from metta_jobs.display.format import age, count, duration, number, percent
 from metta_jobs.display.listing import Field, Listing
 from metta_jobs.display.marks import MARKS
+from metta_jobs.display.pace import fraction
 from metta_jobs.display.sanitize import one_line
 from metta_jobs.states import JobState
-from metta_jobs.views import GroupSummary, GroupView, JobView
+from metta_jobs.views import GroupSummary, GroupView, JobView, Progress
 
 # Counts of each family of states, and those that are shown only where there are any.
 _FAMILIES = {
@@ -75,9 +76,10 @@ def _count(amount: int, state: JobState) -> tuple[str, str]:
 
 
 def render_jobs(group: GroupView, now: datetime) -> RenderableType:
-    """Return the table of a group's jobs: id, name, state, attempt, exit code, time, reason.
+    """Return the table of a group's jobs: id, name, state, attempt, exit code, time, progress, reward, reason.
 
-    The time is how long the job ran, or how long ago a job that has not run was submitted ("3 min ago").
+    The time is how long the job ran, or how long ago a job that has not run was submitted ("3 min ago"). Progress and
+    reward have columns where some job has any.
     """
     if not group.jobs:
         return Text(f"No jobs in {one_line(group.name)}.", style="dim")
@@ -88,12 +90,15 @@ def render_jobs(group: GroupView, now: datetime) -> RenderableType:
         Field("try", "right", spare=3),
         Field("exit", "right", spare=1),
         Field("time", "right", spare=2),
-        Field("reason", gives_way="text"),
     ]
-    return Listing(fields, [_job(job, now) for job in group.jobs])
+    measured = any(job.progress for job in group.jobs)
+    if measured:
+        fields += [Field("progress", "right", spare=4), Field("reward", "right", spare=5)]
+    fields.append(Field("reason", gives_way="text"))
+    return Listing(fields, [_job(job, now, measured=measured) for job in group.jobs])
 
 
-def _job(job: JobView, now: datetime) -> list[tuple[str, str]]:
+def _job(job: JobView, now: datetime, *, measured: bool) -> list[tuple[str, str]]:
     mark = MARKS[job.state]
     word = "stopping" if job.kill_requested and job.state.live else mark.word
     return [
@@ -103,8 +108,21 @@ def _job(job: JobView, now: datetime) -> list[tuple[str, str]]:
         (str(job.attempt or ""), ""),
         ("" if job.exit_code is None else str(job.exit_code), mark.style if job.exit_code else "dim"),
         _time(job, now),
-        (one_line(job.reason or ""), "dim"),
+        *(_progress(job.progress) if measured else []),
+        _reason(job),
     ]
+
+
+def _progress(progress: Progress | None) -> list[tuple[str, str]]:
+    done, steps = fraction(progress), progress.steps if progress else None
+    far = "" if steps is None else f"{count(steps)} steps" if done is None else percent(done)
+    return [(far, ""), (number(progress.reward) if progress and progress.reward is not None else "", "")]
+
+
+def _reason(job: JobView) -> tuple[str, str]:
+    if job.state.live and job.health:
+        return one_line("; ".join(job.health)), "yellow"
+    return one_line(job.reason or ""), "dim"
 
 
 def _time(job: JobView, now: datetime) -> tuple[str, str]:

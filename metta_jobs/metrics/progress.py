@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from metta_jobs.metrics.base import STEP_KEYS, Row, RunInfo, as_number
 from metta_jobs.metrics.wandb_framing import LogTail, find_logs
 from metta_jobs.metrics.wandb_log import step_shift
 from metta_jobs.metrics.wandb_records import DECODE_ERRORS, HISTORY, SUMMARY, apply, find_message, history_row
+from metta_jobs.views import Progress as Progress
 
 #: Names of a run's planned number of steps, best first, wherever they stand in its config.
 TOTAL_KEYS = ("total_timesteps", "total_steps")
@@ -21,28 +21,20 @@ _AXES = STEP_KEYS[:-1]
 _WINDOW_BYTES = 1 << 20
 
 
-@dataclass(frozen=True)
-class Progress:
-    """The newest values a run has logged, None where it logged none.
-
-    `steps` of `total` are done; `reward` and `sps` (steps per second) are the last ones; `updated_at` is when the
-    last row was logged, in seconds since the epoch.
-    """
-
-    steps: float | None = None
-    total: float | None = None
-    reward: float | None = None
-    sps: float | None = None
-    updated_at: float | None = None
-
-
 class ProgressReader:
-    """Follows the log of the job whose attempt folder is `folder`."""
+    """Follows the log of the job whose attempt folder is `folder`; `keys` are to be among Progress.values."""
 
-    def __init__(self, folder: Path, reward_key: str = "overview/reward", sps_key: str = "overview/sps") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        reward_key: str = "overview/reward",
+        sps_key: str = "overview/sps",
+        keys: Collection[str] = (),
+    ) -> None:
         self.folder = folder
         self.reward_key = reward_key
         self.sps_key = sps_key
+        self.keys = tuple(sorted(set(keys)))
         self._starts: dict[Path, _Start] = {}
 
     def poll(self) -> Progress:
@@ -56,7 +48,7 @@ class ProgressReader:
         for path in find_logs(self.folder):
             start = self._starts.get(path)
             if start is None:
-                start = self._starts[path] = _Start(path, (self.reward_key, self.sps_key))
+                start = self._starts[path] = _Start(path, (self.reward_key, self.sps_key, *self.keys))
             start.poll()
             newest |= start.newest
             if start.first_step is not None:
@@ -71,6 +63,7 @@ class ProgressReader:
             reward=as_number(newest.get(self.reward_key)),
             sps=as_number(newest.get(self.sps_key)),
             updated_at=as_number(newest.get("_timestamp")),
+            values={key: value for key in self.keys if (value := as_number(newest.get(key))) is not None},
         )
 
 

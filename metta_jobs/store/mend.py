@@ -142,6 +142,7 @@ def _rows_of_nothing(work: _Work) -> Iterator[str]:
 def _attempts(work: _Work) -> Iterator[str]:
     """Each job has attempts 1 to its newest; of those that had ended and are gone nobody knows how."""
     needs_one = f"attempt = 0 AND state IN ({_LIVE}, 'succeeded')"
+    work.change("UPDATE jobs SET attempt = 0 WHERE typeof(attempt) <> 'integer'")
     for (job,) in work.rows(f"SELECT id FROM jobs WHERE {needs_one}"):
         work.change("UPDATE jobs SET attempt = 1 WHERE id = ?", job)
         work.jobs[job].append("how many attempts it has had was lost")
