@@ -141,7 +141,7 @@ class HealthRule(Model):
                 raise ValueError(f"a rule {self.when!r} needs {name}")
         for name in sorted(given - {*needed, *allowed}):
             raise ValueError(f"{name} says nothing in a rule {self.when!r}")
-        if "max_retries" in self.model_fields_set and self.action != "retry":
+        if self.max_retries != 1 and self.action != "retry":
             raise ValueError(f"max_retries says nothing when the action is {self.action!r}")
         return self
 
