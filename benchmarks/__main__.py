@@ -20,7 +20,7 @@ import psutil
 from rich.console import Console
 
 import metta_jobs
-from benchmarks import cold, daemon, footprint, latency, reference, scaling, screen, throughput, ticks
+from benchmarks import cold, daemon, follow, footprint, latency, reference, scaling, screen, throughput, ticks
 from benchmarks.bed import isolated
 from benchmarks.figures import Figure, render
 
@@ -35,6 +35,7 @@ BENCHMARKS: dict[str, Callable[[bool], list[Figure]]] = {
     "kill": latency.kill,
     "idle": daemon.idle,
     "running": daemon.running,
+    "follow": follow.measure,
     "tick": ticks.measure,
     "bytes": footprint.measure,
     "finished": scaling.finished,

@@ -52,6 +52,7 @@ class Follower:
         self._seen: tuple[int, int] | None = None
         self._saved_at = float("-inf")
         self._changed = True  # whom to follow
+        self._speeds: dict[int, list[float]] = {}  # by group, as they are in this round
         self._begun = False
 
     def tend(self, house: House) -> bool:
@@ -63,6 +64,7 @@ class Follower:
             self._changed = False
             here = {key: self._keys(run.attempt) for key, run in self._runs.items() if run.attempt.executor == "local"}
             house.readings.follow(here, house.known)
+        self._speeds.clear()
         findings = [finding for reading in house.readings.take() for finding in self._take(house, reading)]
         if self._unsaved and (findings or now - self._saved_at >= SAVE_S or not self._runs):
             self._saved_at = now
@@ -147,7 +149,7 @@ class Follower:
         before = run.progress if run is not None else Progress()
         if run is not None:
             run.progress = reading.progress
-        if _told(reading.progress) != _told(before if not reading.final else Progress()):
+        if _differ(reading.progress, before if not reading.final else Progress()):
             self._unsaved[reading.key] = reading.progress, reading.final
         return reading.progress.steps != before.steps
 
@@ -157,7 +159,7 @@ class Follower:
             return
         now = house.clock.monotonic()
         seen = run.progress
-        speeds = self._speeds(run.attempt.group_id, rules)
+        speeds = self._speeds_of(run.attempt.group_id) if any(rule.when == "slow" for rule in rules) else ()
         vitals = Vitals(seen.steps, seen.sps, seen.by_name(), now - run.moved_at, speeds)
         for rule in rules:
             if (said := rule.problem(vitals)) is None:
@@ -167,11 +169,11 @@ class Follower:
                 run.acted.add(rule)
                 yield Finding(key, rule, said, run.well_at.get(rule))
 
-    def _speeds(self, group_id: int, rules: Sequence[HealthRule]) -> list[float]:
-        if all(rule.when != "slow" for rule in rules):
-            return []
-        same = (run.progress.sps for run in self._runs.values() if run.attempt.group_id == group_id)
-        return [sps for sps in same if sps is not None]
+    def _speeds_of(self, group_id: int) -> Sequence[float]:
+        if group_id not in self._speeds:
+            same = (run.progress.sps for run in self._runs.values() if run.attempt.group_id == group_id)
+            self._speeds[group_id] = [sps for sps in same if sps is not None]
+        return self._speeds[group_id]
 
     # ------------------------------------------------------------------------------------------------ writing
 
@@ -206,6 +208,6 @@ def keys_of(attempt: LiveAttempt, others: Iterable[str] = ()) -> Keys:
     return tuple(sorted({*attempt.metrics, *asked, *others}))
 
 
-def _told(seen: Progress) -> str:
-    """What tells two readings apart; NaN is like NaN."""
-    return repr(seen)
+def _differ(one: Progress, other: Progress) -> bool:
+    """NaN is like NaN here."""
+    return one != other and repr(one) != repr(other)

@@ -81,7 +81,7 @@ class Thread:
 
     def __init__(self, folder_of: Callable[[Key], Path], share: float = SHARE) -> None:
         self._folder_of = folder_of
-        self._share = share
+        self.share = share
         self._changed = threading.Condition()
         self._wanted: dict[Key, tuple[Keys, float]] = {}  # attempt → metrics, when next; the first is the next
         self._ended: dict[Key, Keys] = {}
@@ -160,7 +160,7 @@ class Thread:
             key, metrics, final = task
             self._hand_over(self._read(key, metrics, final=final))
             if (spent_s := time.thread_time() - mark) >= STRETCH_S:
-                rest_s = min(spent_s * (1 / self._share - 1), LONGEST_REST_S)
+                rest_s = min(spent_s * (1 / self.share - 1), LONGEST_REST_S)
                 self._forget()
                 self._rests_until, mark = time.monotonic() + rest_s, time.thread_time()
 
