@@ -11,7 +11,7 @@ from benchmarks.figures import Figure, Must
 from benchmarks.screen import logged
 from benchmarks.ticks import queue
 from metta_jobs.daemon.follow import Follower
-from metta_jobs.daemon.readings import SHARE, Reading, Thread
+from metta_jobs.daemon.readings import SHARE, MetricsThread, Reading
 from metta_jobs.policy import GroupConfig
 from metta_jobs.store import edit
 
@@ -25,7 +25,7 @@ RULES = (
 )
 
 
-class _Counted(Thread):
+class _Counted(MetricsThread):
     """Counts what it hands over."""
 
     looks = 0

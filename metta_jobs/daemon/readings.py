@@ -76,7 +76,7 @@ class Readings(Protocol):
         """End the thread."""
 
 
-class Thread:
+class MetricsThread:
     """Readings by a thread that is started when there is something to read. `folder_of` finds an attempt's folder."""
 
     def __init__(self, folder_of: Callable[[Key], Path], share: float = SHARE) -> None:

@@ -20,7 +20,7 @@ from metta_jobs.daemon.hooks import Courier
 from metta_jobs.daemon.house import House
 from metta_jobs.daemon.lock import DaemonLock, holder
 from metta_jobs.daemon.logs import LogKeeper
-from metta_jobs.daemon.readings import Thread
+from metta_jobs.daemon.readings import MetricsThread
 from metta_jobs.daemon.secrets import Secrets
 from metta_jobs.daemon.tick import tick
 from metta_jobs.environment import split
@@ -78,7 +78,7 @@ def run(root: Path) -> None:
         executors={LocalExecutor.name: LocalExecutor(state_dir), SkyExecutor.name: sky},
         clock=clock,
         machine=find_machine(settings),
-        readings=Thread(lambda key: state_dir.attempt(*key)),
+        readings=MetricsThread(lambda key: state_dir.attempt(*key)),
         boot=boot_id(),
         # All of it: a person may have named a secret that does not look like one.
         secrets=Secrets(own={k: v for part in split(os.environ) for k, v in part.items()}),

@@ -78,7 +78,7 @@ def make_model(tool: TrainTool, env: VecEnv) -> PPO:
 
 
 def go_on_from(model: PPO, checkpoint: Path) -> None:
-    """Give `model` the weights, the optimiser's state and the number of steps of a checkpoint; its settings stay its own.
+    """Give `model` the weights, the optimiser's state and the number of steps of a checkpoint; its settings stay.
 
     A checkpoint is a pickle inside: the queue names only those that the same job has saved.
     """

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from metta_jobs.daemon import readings
-from metta_jobs.daemon.readings import Reading, Thread
+from metta_jobs.daemon.readings import Reading, MetricsThread
 from metta_jobs.executors.base import Key
 from metta_jobs.job import JobConfig
 from metta_jobs.manager import JobManager
@@ -53,11 +53,11 @@ def polled(monkeypatch: pytest.MonkeyPatch) -> type[Polled]:
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Iterator[Callable[..., Thread]]:
-    made: list[Thread] = []
+def make(tmp_path: Path) -> Iterator[Callable[..., MetricsThread]]:
+    made: list[MetricsThread] = []
 
-    def one(share: float = 1.0) -> Thread:
-        made.append(Thread(lambda key: _folder(tmp_path, key), share))
+    def one(share: float = 1.0) -> MetricsThread:
+        made.append(MetricsThread(lambda key: _folder(tmp_path, key), share))
         return made[-1]
 
     yield one
@@ -72,20 +72,20 @@ def _folder(root: Path, key: Key) -> Path:
     return folder
 
 
-def _all(thread: Thread, found: dict[Key, list[Reading]]) -> dict[Key, list[Reading]]:
+def _all(thread: MetricsThread, found: dict[Key, list[Reading]]) -> dict[Key, list[Reading]]:
     for reading in thread.take():
         found.setdefault(reading.key, []).append(reading)
     return found
 
 
-def test_no_thread_lives_before_there_is_something_to_read(make: Callable[..., Thread]) -> None:
+def test_no_thread_lives_before_there_is_something_to_read(make: Callable[..., MetricsThread]) -> None:
     thread = make()
     thread.follow({}, ())
     assert thread._thread is None
     assert (thread.take(), thread.final((1, 1)), thread.busy) == ([], None, False)
 
 
-def test_everybody_is_looked_at_in_turn(make: Callable[..., Thread], polled: type[Polled]) -> None:
+def test_everybody_is_looked_at_in_turn(make: Callable[..., MetricsThread], polled: type[Polled]) -> None:
     thread, found = make(), {}
     keys = {(job, 1): ("loss",) for job in range(1, 8)}
     thread.follow(keys, keys)
@@ -99,7 +99,9 @@ def test_everybody_is_looked_at_in_turn(make: Callable[..., Thread], polled: typ
     assert until(lambda: [r for r in thread.take() if "other" in r.progress.values])
 
 
-def test_an_end_that_is_waited_for_comes_first_and_rings(make: Callable[..., Thread], polled: type[Polled]) -> None:
+def test_an_end_that_is_waited_for_comes_first_and_rings(
+    make: Callable[..., MetricsThread], polled: type[Polled]
+) -> None:
     polled.costs_s = 0.006
     thread = make(share=0.001)  # it rests for seconds after each look
     thread.follow({(job, 1): () for job in range(1, 50)}, ())
@@ -115,7 +117,9 @@ def test_an_end_that_is_waited_for_comes_first_and_rings(make: Callable[..., Thr
     assert thread.final((99, 1)) is None
 
 
-def test_the_share_of_a_core_is_kept_whatever_a_look_costs(make: Callable[..., Thread], polled: type[Polled]) -> None:
+def test_the_share_of_a_core_is_kept_whatever_a_look_costs(
+    make: Callable[..., MetricsThread], polled: type[Polled]
+) -> None:
     polled.costs_s = 0.002
     thread = make(share=0.1)
     began = time.monotonic()
@@ -127,7 +131,7 @@ def test_the_share_of_a_core_is_kept_whatever_a_look_costs(make: Callable[..., T
 
 @pytest.mark.parametrize("defect", [PermissionError(13, "Permission denied", "run.wandb"), ValueError("odd")])
 def test_what_cannot_be_read_is_told_and_ends_nothing(
-    make: Callable[..., Thread], polled: type[Polled], defect: Exception
+    make: Callable[..., MetricsThread], polled: type[Polled], defect: Exception
 ) -> None:
     polled.fails = defect
     thread = make()
@@ -139,7 +143,7 @@ def test_what_cannot_be_read_is_told_and_ends_nothing(
     assert until(lambda: thread.final((1, 1))).error is None
 
 
-def test_a_job_that_left_nothing_has_nothing_to_read(make: Callable[..., Thread], polled: type[Polled]) -> None:
+def test_a_job_that_left_nothing_has_nothing_to_read(make: Callable[..., MetricsThread], polled: type[Polled]) -> None:
     thread = make()
     thread.finish((5000, 1), (), urgent=False)
     (reading,) = until(thread.take)
