@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from metta_jobs.daemon import readings
-from metta_jobs.daemon.readings import Reading, MetricsThread
+from metta_jobs.daemon.readings import MetricsThread, Reading
 from metta_jobs.executors.base import Key
 from metta_jobs.job import JobConfig
 from metta_jobs.manager import JobManager
