@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -170,7 +171,9 @@ def test_real_trainings_are_followed_judged_and_tried_again(manager: JobManager)
     told = [event.reason or "" for event in manager.events(["g/sick"]) if event.kind == "health"]
     assert len(told) == 1
     assert told[0].startswith("health: overview/reward was NaN at step ") and told[0].endswith(" → retried")
-    until(lambda: manager.job(1).progress, "the last values")
     folder = manager.state_dir / "jobs" / "1" / "2"
-    assert manager.job(1).progress == ProgressReader(folder, keys=("overview/reward",)).poll()
+    last = ProgressReader(folder, keys=("overview/reward",)).poll()
+    stored = until(lambda: (now := manager.job(1).progress) and now.steps == last.steps and now, "the last values")
+    assert replace(stored, updated_at=None) == replace(last, updated_at=None)
+    assert stored.updated_at == pytest.approx(last.updated_at, abs=1e-5)
     assert not (folder / "checkpoints" / "step-100.zip").exists(), "it has begun anew"
