@@ -1,4 +1,4 @@
-.PHONY: setup fmt check test bench soak picture
+.PHONY: setup fmt check test test-skypilot bench soak picture
 UV ?= uv
 
 setup:  ## everything that development needs, in .venv
@@ -16,6 +16,9 @@ check:  ## style, types, architecture
 
 test:  ## the whole test suite
 	$(UV) run pytest
+
+test-skypilot:  ## the tests that ask a real SkyPilot, on a Slurm of their own
+	$(UV) run python -m tests.bed run pytest -m skypilot -n 2
 
 bench:  ## what people wait for, measured
 	$(UV) run python -m benchmarks

@@ -20,7 +20,20 @@ import psutil
 from rich.console import Console
 
 import metta_jobs
-from benchmarks import cold, daemon, follow, footprint, latency, reference, scaling, screen, throughput, ticks
+from benchmarks import (
+    cold,
+    daemon,
+    follow,
+    footprint,
+    latency,
+    metrics,
+    reference,
+    remote,
+    scaling,
+    screen,
+    throughput,
+    ticks,
+)
 from benchmarks.bed import isolated
 from benchmarks.figures import Figure, render
 
@@ -32,11 +45,13 @@ BENCHMARKS: dict[str, Callable[[bool], list[Figure]]] = {
     "chain": latency.chain,
     "cold": cold.measure,
     "monitor": screen.measure,
+    "metrics": metrics.measure,
     "kill": latency.kill,
     "idle": daemon.idle,
     "running": daemon.running,
     "follow": follow.measure,
     "tick": ticks.measure,
+    "remote": remote.measure,
     "bytes": footprint.measure,
     "finished": scaling.finished,
     "pending": scaling.pending,

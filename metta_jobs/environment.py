@@ -35,12 +35,16 @@ _NOT_SECRET = frozenset({"PWD", "OLDPWD", "SSH_AUTH_SOCK", "XAUTHORITY", "GPG_KE
 
 #: Variables that tie a process to somebody else's run, session or terminal; a job gets its own or none.
 _FOREIGN = re.compile(
-    r"WANDB_(SERVICE|RUN_ID|RUN_GROUP|NAME|SWEEP_ID|DIR|RESUME|_.*|X_.*|JOB_TYPE|TAGS|NOTES)"
+    r"WANDB_(SERVICE|RUN_ID|RUN_GROUP|NAME|SWEEP.*|AGENT.*|LAUNCH.*|DIR|RESUME.*|FORK_FROM|_.*|X_.*|JOB_TYPE|NOTES)"
     r"|METTA_(JOB|ATTEMPT|GROUP|CHECKPOINT|PREVIOUS).*"
     r"|(CUDA|HIP|ROCR)_VISIBLE_DEVICES"
     r"|COLUMNS|LINES|TERM_SESSION_ID|TMUX|TMUX_PANE|STY|WINDOW|_|SHLVL|OLDPWD|PWD"
     r"|COMP_.*|_METTA_COMPLETE.*|_TYPER_COMPLETE.*|BASH_FUNC_.*|PYTEST_.*"
 )
+
+#: wandb.init() raises at a tag that is longer (characters).
+LONGEST_TAG = 64
+_NOT_IN_RUN_ID = str.maketrans(dict.fromkeys(":;,#?/'=@+", "-"))
 
 TOKEN_VARIABLE = "METTA_ATTEMPT_TOKEN"  # noqa: S105 - a name
 #: Marks a process, and what it starts, as part of no attempt: a daemon that a job has started.
@@ -63,6 +67,8 @@ def check_env(env: dict[str, str]) -> dict[str, str]:
     for name, value in env.items():
         if not _VARIABLE.fullmatch(name) or "\0" in value:
             raise ValueError(f"{name!r} cannot be an environment variable")
+        if name == "WANDB_TAGS" and any(len(tag) > LONGEST_TAG for tag in value.split(",")):
+            raise ValueError(f"WANDB_TAGS holds a tag of more than {LONGEST_TAG} characters, which wandb refuses")
         if is_secret(name, value):
             raise ValueError(
                 f"{name} looks like a secret, and configurations are stored: export it in your shell instead, "
@@ -125,9 +131,22 @@ def tell_outside(environ: Mapping[str, str]) -> dict[str, str]:
     return {OUTSIDE_VARIABLE: json.dumps(outside(environ, ""))}
 
 
+def wandb_run_id(queue: str, group: str, name: str, job_id: int) -> str:
+    """The id of a job's W&B run, the same for all its attempts: a retry goes on with the run.
+
+    `queue` is the mark of the state folder: jobs of two queues that log to one project are two runs.
+    """
+    return f"{group}-{name}-{job_id}-{queue}".translate(_NOT_IN_RUN_ID)[-128:]
+
+
 def wandb_mode(environment: Mapping[str, str]) -> str:
     """Return "online" when wandb would find an API key in this environment, else "offline": it must never ask."""
-    return "online" if _logged_in_to_wandb(environment) else "offline"
+    return "online" if wandb_login(environment) else "offline"
+
+
+def netrc_path(environment: Mapping[str, str]) -> Path:
+    """Where logins are kept by host."""
+    return Path(environment.get("NETRC") or Path(environment.get("HOME") or "/") / ".netrc")
 
 
 @lru_cache(maxsize=16)
@@ -135,16 +154,19 @@ def _hosts(path: Path, _changed_at: int) -> frozenset[str]:
     return frozenset(netrc.netrc(str(path)).hosts)
 
 
-def _logged_in_to_wandb(environment: Mapping[str, str]) -> bool:
-    """True when wandb would find an API key for its default hosts, or for the host that $WANDB_BASE_URL names."""
+def wandb_login(environment: Mapping[str, str]) -> str | None:
+    """Return where wandb would find an API key for its default hosts, or for the host that $WANDB_BASE_URL names:
+    "WANDB_API_KEY" or the path of a netrc file; None where it would find none."""
     if environment.get("WANDB_API_KEY"):
-        return True
-    path = Path(environment.get("NETRC") or Path(environment.get("HOME") or "/") / ".netrc")
+        return "WANDB_API_KEY"
+    path = netrc_path(environment)
     try:
         known = _hosts(path, path.stat().st_mtime_ns)
-    except (OSError, netrc.NetrcParseError):
-        return False
+    except (OSError, netrc.NetrcParseError, UnicodeDecodeError):
+        return None
     base = environment.get("WANDB_BASE_URL", "")
     if base:
-        return base.split("://")[-1].split("/")[0].split(":")[0] in known
-    return any(name.endswith(("wandb.ai", "coreweave.com")) for name in known)
+        found = base.split("://")[-1].split("/")[0].split(":")[0] in known
+    else:
+        found = any(name.endswith(("wandb.ai", "coreweave.com")) for name in known)
+    return str(path) if found else None

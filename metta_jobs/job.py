@@ -72,6 +72,9 @@ class Dependency(Model):
         return cls(job=int(job) if job.isdigit() else job, kind=parsed)
 
 
+_PARENT = "a job or a group (NAME, GROUP/NAME, ID, GROUP/; afterany: or afternotok: may come first)"
+
+
 def _as_dependency(value: Any) -> Any:
     if isinstance(value, str):
         return Dependency.parse(value)
@@ -95,6 +98,9 @@ class JobConfig(Model):
 
     `remote` sends it to SkyPilot. `metrics` are keys that the monitor and the notebook follow. `acceptance`: what its
     metrics must be at the end for exit code 0 to be a success; otherwise it has FAILED.
+
+    `variant` and `seed` say which cell of an experiment's matrix it is: results are told per variant, over its seeds.
+    They only label the job; that the command is given the seed is its submitter's to see to.
     """
 
     name: Name
@@ -110,13 +116,15 @@ class JobConfig(Model):
     queue_timeout_s: float | None = Field(default=None, gt=0)
     grace_s: float = Field(default=15, ge=0)
     max_log_mb: float | None = Field(default=None, ge=1)
-    depends_on: tuple[Annotated[Dependency, BeforeValidator(_as_dependency)], ...] = ()
+    depends_on: tuple[Annotated[Dependency, BeforeValidator(_as_dependency), Field(description=_PARENT)], ...] = ()
     retry: RetryPolicy | None = None
     on_end: Hooks = ()
     remote: RemoteConfig | None = None
     metrics: tuple[str, ...] = ()
     acceptance: Criteria = ()
     kind: Literal["run", "notebook"] = "run"
+    variant: Name | None = None
+    seed: int | None = None
 
     @property
     def executor(self) -> str:

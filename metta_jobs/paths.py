@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from metta_jobs.errors import InvalidInput
@@ -66,6 +68,11 @@ class StateDir:
         """The frozen working trees of remote jobs, each in a folder that is named by its content."""
         return self.root / "snapshots"
 
+    @property
+    def configs(self) -> Path:
+        """The configuration files of trainings, each in a folder that is named by its content."""
+        return self.root / "configs"
+
     def attempt(self, job_id: int, attempt: int) -> Path:
         """The folder of one attempt: output.log and what the job leaves."""
         return self.root / "jobs" / str(job_id) / str(attempt)
@@ -105,6 +112,11 @@ class StateDir:
                 os.link(aside, path)  # of several that come first, one wins
             aside.unlink()
         return path.read_bytes()
+
+    @cached_property
+    def mark(self) -> str:
+        """Six characters that tell this queue from others, where the ids of its jobs are not enough."""
+        return hashlib.sha256(b"queue" + self.salt()).hexdigest()[:6]
 
     def create(self) -> None:
         """Make the folder, for its owner only; raise InvalidInput when that cannot be done."""

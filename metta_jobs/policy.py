@@ -12,7 +12,7 @@ from metta_jobs.environment import secret_argument
 from metta_jobs.model import Model as Model
 from metta_jobs.states import LONGEST_PAUSE_S, JobState
 
-Cause = Literal["timeout", "lost", "no_capacity", "preempted", "rejected"]
+Cause = Literal["timeout", "lost", "no_capacity", "preempted", "setup", "rejected"]
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -30,9 +30,9 @@ class RetryPolicy(Model):
 
     `max_attempts` counts the first one, too; a retry by hand begins to count anew. The pause before attempt n + 1 is
     `backoff_s` * `factor`^(n - 1) seconds, at most a day. `on` names what is worth another attempt: exit codes,
-    "timeout", "lost", "no_capacity", "preempted"; empty means all of these. "rejected" (its acceptance criteria are not
-    met) must be named: the same training again mostly ends the same. `never_on` takes out of that. What a person killed
-    is never tried again.
+    "timeout", "lost", and of jobs elsewhere "no_capacity", "preempted", "setup" (their setup failed); empty means all
+    of these. "rejected" (its acceptance criteria are not met) must be named: the same training again mostly ends the
+    same. `never_on` takes out of that. What a person killed is never tried again.
     """
 
     max_attempts: int = Field(default=3, ge=1, le=1000)
@@ -69,11 +69,12 @@ class RetryPolicy(Model):
 class Hook(Model):
     """Whom to tell when a job or a group has ended: exactly one of `command`, `webhook`, `desktop`.
 
-    `command` is an argv list, run with the facts in its environment (METTA_EVENT, METTA_GROUP, METTA_JOB_NAME,
-    METTA_JOB_ID, METTA_STATE, METTA_EXIT_CODE, METTA_REASON, METTA_COUNTS as JSON). `webhook` names where to post
-    Slack-compatible JSON: an entry of [webhooks] in the settings file, or an environment variable of the submitter; an
-    address itself is refused, because it is a secret and configurations are stored. `desktop` shows a notification.
-    `on` says which ends are told: "any", "failure" or "success".
+    `command` is an argv list, run with the facts in its environment: METTA_EVENT, METTA_TEXT, METTA_GROUP, METTA_STATE;
+    of a job METTA_JOB_NAME, METTA_JOB_ID, METTA_JOB_DIR, METTA_ATTEMPT, METTA_EXIT_CODE, METTA_REASON, of a group
+    METTA_COUNTS (JSON). `webhook` names where to post Slack-compatible JSON: an entry of [webhooks] in the settings
+    file, or an environment variable of the submitter; an address itself is refused, because it is a secret and
+    configurations are stored. `desktop` shows a notification. `on` says which ends are told: "any", "failure" or
+    "success".
     """
 
     command: tuple[str, ...] | None = None

@@ -263,7 +263,7 @@ class RemoteConfig(Model):
 
 def _target(path: str) -> str:
     if not path.startswith(("/", "~/")) or "\0" in path or ".." in path.split("/"):
-        raise ValueError(f"{path!r} cannot be a path on a node: begin with / or ~/, without ..")
+        raise ValueError(f"{path!r} cannot be a path on a node: begin with / or ~/, and leave .. out")
     path = path.rstrip("/")
     if path in ("", "~", NODE_WORKDIR):
         raise ValueError(f"{path or '/'} cannot be replaced on a node: name a file or a folder in it")

@@ -18,22 +18,24 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from metta_jobs.errors import InvalidInput, nearest
+from metta_jobs.refusal import explain
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_GPU = re.compile(r"\d+|GPU-[^\s,]+|MIG-[^\s,]+|amd:\d+")
 
 
 class Settings(BaseModel):
     """What can be set.
 
     `cpus`: slots for jobs on this machine (default: the cores that we may use). `memory_gb`: memory for jobs, in 10^9
-    bytes (default: the machine's, or what our container or allocation may use). `gpus`: indices or UUIDs of the GPUs to
-    give out (default: those found; METTA_GPUS=0,1; METTA_GPUS= for none). `gpu_busy_mb`: a GPU is not given out while
-    programs of others use more of its memory than this, in MiB as nvidia-smi counts (0: it is not looked at).
-    `max_parallel`: most jobs at a time (default: no limit but the slots). `reserve_after_s`: a job that waits longer
-    than this for slots has them kept free for it. `webhooks`: addresses by name, for hooks (only in your own file).
-    `daemon_idle_exit_s`: the daemon ends itself after so many idle seconds; the next command that needs it starts it.
-    `allow_network_fs`: the state folder may lie on a network file system, at your own risk. `sky_python`: the Python
-    that has SkyPilot installed (default: this environment's, else the one behind `sky` on PATH).
+    bytes (default: the machine's, or what our container or allocation may use). `gpus`: the GPUs to give out, by index,
+    UUID (GPU-…, MIG-…) or as amd:<index> (default: those found; METTA_GPUS=0,1; METTA_GPUS= for none). `gpu_busy_mb`: a
+    GPU is not given out while programs of others use more of its memory than this, in MiB as nvidia-smi counts (0: it
+    is not looked at). `max_parallel`: most jobs at a time (default: no limit but the slots). `reserve_after_s`: a job
+    that waits longer than this for slots has them kept free for it. `webhooks`: addresses by name, for hooks (only in
+    your own file). `daemon_idle_exit_s`: the daemon ends itself after so many idle seconds; the next command that needs
+    it starts it. `allow_network_fs`: the state folder may lie on a network file system, at your own risk. `sky_python`:
+    the Python that has SkyPilot installed (default: this environment's, else the one behind `sky` on PATH).
     """
 
     # An error would show what it found, which may be an address.
@@ -55,8 +57,17 @@ class Settings(BaseModel):
     def _gpus(cls, value: Any) -> Any:
         if isinstance(value, str):
             value = [part.strip() for part in value.split(",") if part.strip()]
+        if not isinstance(value, list | tuple):
+            raise ValueError("it must be a list, as ['0', '1']")
+        names = [str(part) for part in value]
+        for name in names:
+            if not _GPU.fullmatch(name):
+                raise ValueError(
+                    f"{name!r} is the name of no GPU: list indices (0,1), UUIDs (GPU-…, MIG-…) or amd:<index>; an "
+                    "empty list stands for none"
+                )
         # A GPU that is named twice is still one.
-        return tuple(dict.fromkeys(str(part) for part in value)) if isinstance(value, list | tuple) else value
+        return tuple(dict.fromkeys(names))
 
     @field_validator("webhooks", mode="before")
     @classmethod
@@ -95,8 +106,7 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            first = error.errors()[0]
-            raise InvalidInput(f"The setting {first['loc'][0]!r} cannot be used: {first['msg']}.") from error
+            raise InvalidInput(f"A setting cannot be used: {explain(error, cls)}") from None
 
 
 def _toml(path: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -93,6 +94,12 @@ class FakeExecutor:
         self.stubborn: set[Key] = set()
         self.silent: str | None = None
         self.refusing: str | None = None
+
+    def another(self) -> FakeExecutor:
+        """The executor of a daemon that has been started anew: other memory, the same attempts."""
+        fresh = copy(self)
+        fresh.silent = fresh.refusing = None
+        return fresh
 
     def launch(self, spec: LaunchSpec) -> None:
         if self.refusing is not None:

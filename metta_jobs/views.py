@@ -93,8 +93,9 @@ class JobView:
     `priority` is its own plus its group's. `max_attempts` is what its retry policy allows. `kind` is "run" for a
     person's job and "notebook" for a group's follow-up. `tries` counts the attempts since a person last (re)tried it.
     `devices` are the GPUs that the newest attempt has or had, `device_share` how much of each. `config` is the
-    configuration as it is stored. `progress` is what the daemon last read of the newest attempt's metrics, None where
-    it read none. `health` is what the group's rules have found wrong with that attempt.
+    configuration as it is stored. `variant` and `seed` say which cell of an experiment's matrix it is, None where there
+    is no matrix. `progress` is what the daemon last read of the newest attempt's metrics, None where it read none.
+    `health` is what the group's rules have found wrong with that attempt.
     """
 
     id: int
@@ -130,6 +131,8 @@ class JobView:
     remote: RemoteView | None = None
     progress: Progress | None = None
     health: tuple[str, ...] = ()
+    variant: str | None = None
+    seed: int | None = None
 
     @property
     def unsuccessful(self) -> bool:
@@ -156,6 +159,8 @@ class JobView:
             "reason": self.reason,
             "command": list(self.command),
             "kind": self.kind,
+            "variant": self.variant,
+            "seed": self.seed,
             "executor": self.executor,
             "gpus": self.gpus,
             "cpus": self.cpus,

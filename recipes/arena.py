@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from metta_jobs.experiment import ExperimentTool
+from metta_jobs.experiment import ExperimentTool, TrainingRunConfig
 from recipes.ppo.config import ArenaConfig, TrainerConfig
+from recipes.ppo.from_config import agent, arena, trainer
 from recipes.ppo.tool import ArenaEvaluateTool, ArenaTrainTool
 
 
@@ -14,17 +15,29 @@ def train(seed: int = 1) -> ArenaTrainTool:
     return ArenaTrainTool(seed=seed, env=ArenaConfig(), trainer=_trainer())
 
 
+def from_config(config: TrainingRunConfig) -> ArenaTrainTool:
+    """Train as a TrainingRunConfig says, or as its file does: `config=path/to/train.yaml`."""
+    env = arena(config.curriculum)
+    tool = ArenaTrainTool(
+        seed=config.seed, env=env, trainer=trainer(config.trainer, env.num_envs, agent(config.agent_config))
+    )
+    if config.trainer.checkpoint_interval is not None:
+        tool.checkpoint_every = config.trainer.checkpoint_interval
+    return tool
+
+
 def evaluate(checkpoint: Path | None = None, episodes: int = 64, seed: int = 1000) -> ArenaEvaluateTool:
     """Play arena episodes with a checkpoint (without one: at random) and print the hearts per agent as JSON."""
     return ArenaEvaluateTool(checkpoint=checkpoint, episodes=episodes, seed=seed)
 
 
-def experiment(remote: bool = True, group: str | None = None) -> ExperimentTool:
+def experiment(remote: bool = True, group: str | None = None, seeds: int | list[int] | None = None) -> ExperimentTool:
     """Train two agents side by side, baseline and a higher learning rate, and write the notebook."""
     return ExperimentTool(
         module="arena.train",
         runs=["baseline", "high_lr"],
         args_per_run={"high_lr": ["trainer.learning_rate=0.001"]},
+        seeds=seeds,
         group=group,
         gpus=0,  # networks this small train faster on a CPU
         remote=remote,

@@ -21,7 +21,12 @@ def evaluate(
     return GymEvaluateTool(env=env, checkpoint=checkpoint, episodes=episodes, seed=seed)
 
 
-def experiment(env: GymEnv = "CartPole-v1", remote: bool = True, group: str | None = None) -> ExperimentTool:
+def experiment(
+    env: GymEnv = "CartPole-v1",
+    remote: bool = True,
+    group: str | None = None,
+    seeds: int | list[int] | None = None,
+) -> ExperimentTool:
     """Train two agents side by side, baseline and a lower learning rate, and write the notebook."""
     return ExperimentTool(
         module="gym.train",
@@ -30,6 +35,7 @@ def experiment(env: GymEnv = "CartPole-v1", remote: bool = True, group: str | No
             "baseline": [f"env={env}"],
             "low_lr": [f"env={env}", "trainer.learning_rate=0.0003"],
         },
+        seeds=seeds,
         group=group,
         gpus=0,  # networks this small train faster on a CPU
         remote=remote,

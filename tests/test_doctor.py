@@ -5,51 +5,25 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
-import sqlite3
-from collections import namedtuple
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from metta_jobs import __version__, filesystem
+from metta_jobs import __version__
 from metta_jobs.daemon import control
 from metta_jobs.daemon.lock import DaemonLock
 from metta_jobs.job import JobConfig
 from metta_jobs.manager import JobManager
 from metta_jobs.paths import StateDir
 from metta_jobs.store.migrate import HEAD
-from metta_jobs.upkeep import sizes
 from metta_jobs.upkeep.attendance import last_error
-from metta_jobs.upkeep.doctor import examine
 from metta_jobs.upkeep.findings import Finding, Verdict
+from tests.patients import Case, examine
 from tests.processes import metta, until
-from tests.store.rows import ENDED_WELL, NOW, RUNNING, Rows, fresh_store
+from tests.store.rows import ENDED_WELL, NOW, RUNNING
 
 OK, WARNING, BROKEN = Verdict.OK, Verdict.WARNING, Verdict.BROKEN
-Statvfs = namedtuple("Statvfs", "f_bavail f_frsize f_blocks f_files f_favail")
-
-
-class Case:
-    """A state folder with a queue, to be looked over."""
-
-    def __init__(self, root: Path) -> None:
-        root.mkdir(mode=0o700)
-        self.dir = StateDir(root)
-        self.rows = Rows(fresh_store(self.dir.database))
-
-    def folder(self, job: int, size: int = 1000) -> Path:
-        attempt = self.dir.attempt(job, 1)
-        attempt.mkdir(parents=True)
-        (attempt / "output.log").write_bytes(b"x" * size)
-        return attempt.parent
-
-    def find(self, check: str, now: datetime = NOW) -> Finding:
-        """The finding of this check."""
-        found = {finding.check: finding for finding in examine(self.dir, now)}
-        assert check in found, found
-        return found[check]
 
 
 @pytest.fixture
@@ -63,11 +37,11 @@ def test_a_healthy_folder_is_fine_in_every_respect_and_left_as_it_is(case: Case)
     case.folder(1)
     case.rows.store.close()
     before = {path: (path.stat().st_mtime, path.read_bytes()) for path in case.dir.root.rglob("*") if path.is_file()}
-    found = list(examine(case.dir, NOW))
+    found = examine(case.dir, NOW)
     assert [finding for finding in found if finding.verdict is not OK] == []
     assert [finding.check for finding in found] == [
         *("versions", "state folder", "file system", "disk space", "settings", "database", "queue", "hooks"),
-        *("folders", "daemon", "GPUs", "clock", "sizes"),
+        *("folders", "daemon", "GPUs", "clock", "sizes", "wandb"),
     ]
     after = {path: (path.stat().st_mtime, path.read_bytes()) for path in case.dir.root.rglob("*") if path.is_file()}
     assert after == before
@@ -75,9 +49,12 @@ def test_a_healthy_folder_is_fine_in_every_respect_and_left_as_it_is(case: Case)
 
 
 def test_where_there_is_no_queue_nothing_is_made(tmp_path: Path) -> None:
-    found = list(examine(StateDir(tmp_path / "none"), NOW))
-    assert [finding.verdict for finding in found] == [OK, OK]
-    assert "no job was ever submitted" in found[0].says
+    found = examine(StateDir(tmp_path / "none"), NOW)
+    assert {finding.verdict for finding in found} == {OK}
+    assert [finding.check for finding in found] == [
+        *("versions", "state folder", "disk space", "settings", "GPUs", "clock", "wandb")
+    ]
+    assert "no job was ever submitted" in found[1].says
     assert not (tmp_path / "none").exists()
 
 
@@ -149,94 +126,30 @@ def test_folders_that_belong_to_nobody(case: Case) -> None:
     assert "there is a folder of job 99, but only ids up to 2 were ever given" in found.says
 
 
-def test_messages_that_cannot_be_delivered(case: Case) -> None:
-    case.rows.group("g")
-    message = {"group_id": 1, "hook": "{}", "facts": "{}", "state": "waiting", "created_at": "x"}
-    case.rows.insert("deliveries", **message)
+def test_messages_that_cannot_be_delivered_are_told_with_whose_they_are_and_whom_they_are_for(case: Case) -> None:
+    group = case.rows.group("g")
+    job = case.rows.job(group, "a", *ENDED_WELL)
+    message = {"group_id": group, "facts": '{"state": "failed"}', "state": "waiting", "created_at": "x"}
+    webhook, command = '{"webhook": "SLACK"}', '{"command": ["notify.sh", "x"]}'
+    case.rows.insert("deliveries", **message, hook=webhook)
     assert case.find("hooks").says == "1 message to be delivered"
-    case.rows.insert("deliveries", **message, tries=2, error="no route to host")
+    case.rows.insert("deliveries", **message, hook=webhook, tries=2, error="no route to host")
+    case.rows.insert("deliveries", **message, hook=command, job_id=job, tries=1, error="exit code 3")
+    long_ago, lately = (NOW - timedelta(days=3)).isoformat(), (NOW - timedelta(hours=1)).isoformat()
+    for when in (long_ago, lately):
+        ended = message | {"state": "given_up", "finished_at": when}
+        case.rows.insert("deliveries", **ended, hook=command, tries=5, error="exit code 4")
     found = case.find("hooks")
-    assert (found.verdict, found.details) == (WARNING, ("g: no route to host (tried 2 times)",))
-
-
-# ------------------------------------------------------------------------------------------------ the machine
-
-
-def test_a_folder_that_others_may_look_into(case: Case) -> None:
-    case.dir.root.chmod(0o755)
-    found = case.find("state folder")
-    assert (found.verdict, found.remedy) == (WARNING, f"`chmod 700 {case.dir.root}`")
-    case.dir.root.chmod(0o700)
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(case.dir.doorbell))
-        case.dir.doorbell.chmod(0o666)
-        assert case.find("state folder").remedy == f"`chmod 600 {case.dir.doorbell}`"
-        case.dir.doorbell.chmod(0o600)
-        assert case.find("state folder").verdict is OK
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="gives a folder away")
-def test_a_folder_of_another_user(case: Case) -> None:
-    os.chown(case.dir.root, 12345, -1)
-    found = case.find("state folder")
-    assert (found.verdict, "belongs to another user" in found.says) == (WARNING, True)
-
-
-def test_a_network_file_system(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(filesystem, "kind", lambda _: "nfs4")
-    found = case.find("file system")
-    assert found.verdict is BROKEN
-    assert found.says.startswith("nfs4 is a network file system")
-    monkeypatch.setenv("METTA_ALLOW_NETWORK_FS", "1")
-    assert case.find("file system").verdict is WARNING
-
-
-@pytest.mark.parametrize(
-    ("free", "inodes", "verdict"),
-    [(10**12, 10**6, OK), (5 * 10**8, 10**6, WARNING), (10**6, 10**6, BROKEN), (10**12, 3, BROKEN)],
-)
-def test_a_disk_that_fills_up(
-    case: Case, monkeypatch: pytest.MonkeyPatch, free: int, inodes: int, verdict: Verdict
-) -> None:
-    monkeypatch.setattr(os, "statvfs", lambda _: Statvfs(free, 1, 10**12, 10**7, inodes))
-    assert case.find("disk space").verdict is verdict
-
-
-def test_settings_that_cannot_be_read(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("METTA_CPUS", "many")
-    found = case.find("settings")
-    assert (found.verdict, "'cpus' cannot be used" in found.says) == (BROKEN, True)
-    assert case.find("sizes").verdict is OK
-
-
-def test_gpus(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("METTA_GPUS", "0,GPU-x")
-    assert case.find("GPUs").says == "2 by the settings: 0, GPU-x"
-
-
-def test_a_clock_that_was_set_back(case: Case) -> None:
-    case.rows.job(case.rows.group("g"), "a", *ENDED_WELL)
-    assert case.find("clock").verdict is OK
-    found = case.find("clock", NOW - timedelta(hours=3))
-    assert (found.verdict, "2026-11-21 12:00 UTC, which is yet to come" in found.says) == (WARNING, True)
-    assert case.find("clock", datetime(1970, 1, 2, tzinfo=UTC)).verdict is BROKEN
-
-
-def test_sizes_name_the_largest(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    for number in range(7):
-        job = case.rows.job(case.rows.group(f"g{number}"), "a", *ENDED_WELL)
-        case.folder(job, 100_000 * (number + 1))
-    (case.dir.root / f"jobs.sqlite.before-{HEAD}").write_bytes(b"x" * 5000)
-    details = case.find("sizes").details
-    assert [detail.split()[1] for detail in details if detail.startswith("group ")] == ["g6", "g5", "g4", "g3", "g2"]
-    assert any(detail.startswith(f"copy jobs.sqlite.before-{HEAD} ") for detail in details)
-    connection = sqlite3.connect(case.dir.database)
-    connection.execute("SELECT count(*) FROM jobs").fetchone()
-    connection.execute("UPDATE jobs SET place = place + 1")
-    connection.commit()
-    monkeypatch.setattr(sizes, "LARGE_LOG", 1)
-    assert case.find("sizes").verdict is WARNING
-    connection.close()
+    assert found.verdict is WARNING
+    assert found.says == "2 messages could not be delivered yet, 1 message given up within a day"
+    assert found.details == (
+        "group g failed, to the webhook SLACK: no route to host (tried 2 times)",
+        f"job {job} (g/a) failed, to the command notify.sh: exit code 3 (tried once)",
+        "group g failed, to the command notify.sh: exit code 4 (given up, tried 5 times)",
+    )
+    assert found.remedy is not None
+    assert "the address of SLACK" in found.remedy
+    assert str(case.dir.root / "hooks.log") in found.remedy
 
 
 # ------------------------------------------------------------------------------------------------ the daemon

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from metta_jobs.environment import environment_id, is_secret, secret_argument, split
+from metta_jobs.environment import check_env, environment_id, is_secret, secret_argument, split, wandb_run_id
 
 
 @pytest.mark.parametrize(
@@ -65,6 +65,9 @@ def test_what_ties_to_another_run_or_terminal_is_dropped() -> None:
             "WANDB_SERVICE": "3-tcp",
             "WANDB_RUN_ID": "abc",
             "WANDB_SWEEP_ID": "s",
+            "WANDB_LAUNCH": "true",
+            "WANDB_RESUME_FROM": "abc?_step=5",
+            "WANDB_TAGS": "mine",
             "WANDB_PROJECT": "arena",
             "WANDB_API_KEY": "k",
             "METTA_ATTEMPT_TOKEN": "t",
@@ -73,7 +76,7 @@ def test_what_ties_to_another_run_or_terminal_is_dropped() -> None:
             "TMUX": "x",
         }
     )
-    assert plain == {"WANDB_PROJECT": "arena"}
+    assert plain == {"WANDB_PROJECT": "arena", "WANDB_TAGS": "mine"}
     assert secret == {"WANDB_API_KEY": "k"}
 
 
@@ -102,3 +105,15 @@ def test_an_environment_s_id_differs_where_a_secret_does_and_tells_nothing() -> 
     assert (
         len({one, environment_id({"A": "1"}, {"K": "y"}, b"salt"), environment_id({"A": "1"}, {"K": "x"}, b"s")}) == 3
     )
+
+
+def test_a_tag_that_wandb_would_refuse_is_refused_before() -> None:
+    assert check_env({"WANDB_TAGS": "a," + "b" * 64})
+    with pytest.raises(ValueError, match="64 characters"):
+        check_env({"WANDB_TAGS": "a," + "b" * 65})
+
+
+def test_a_run_s_id_holds_nothing_that_wandb_refuses_and_differs_by_queue() -> None:
+    assert wandb_run_id("ab12cd", "g", "lr=1e-4", 7) == "g-lr-1e-4-7-ab12cd"
+    assert len(wandb_run_id("ab12cd", "g" * 120, "n" * 120, 7)) == 128
+    assert wandb_run_id("ab12ce", "g", "a", 7) != wandb_run_id("ab12cd", "g", "a", 7)

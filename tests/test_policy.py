@@ -10,6 +10,7 @@ from metta_jobs.errors import InvalidInput, UnknownName
 from metta_jobs.job import JobConfig
 from metta_jobs.policy import GroupConfig, Hook, Model, RetryPolicy
 from metta_jobs.recipe.build import override
+from metta_jobs.remote import RemoteConfig
 from metta_jobs.states import LONGEST_PAUSE_S
 
 JOB = JobConfig(name="a", command=("x",))
@@ -74,20 +75,44 @@ def test_the_last_of_a_thousand_attempts_has_a_pause_too(backoff_s: float, pause
         (
             JOB,
             "retry.max_attempts=0",
-            "retry.max_attempts=0: Input should be greater than or equal to 1. It takes int.",
+            "retry.max_attempts=0: it must be a whole number from 1 to 1000.",
         ),
-        (JOB, "retry.max_attempts=1001", "less than or equal to 1000"),
-        (JOB, "retry.backoff_s=-1", "retry.backoff_s=-1: Input should be greater than or equal to 0. It takes float."),
+        (JOB, "retry.max_attempts=1001", "a whole number from 1 to 1000."),
+        (JOB, "retry.backoff_s=-1", "retry.backoff_s=-1: it must be a number of seconds, at least 0."),
         (JOB, "retry.backoff_s=nan", "retry.backoff_s=nan: "),
-        (JOB, "retry.factor=0.5", "greater than or equal to 1"),
-        (JOB, "retry.factor=two", "retry.factor=two: Input should be a valid number"),
-        (JOB, 'retry.on=["crash"]', "'timeout' or 'lost' or 'no_capacity' or 'preempted'"),
-        (JOB, 'on_end={"desktop":true,"webhook":"TEAM"}', "exactly one of command, webhook and desktop. It takes"),
+        (JOB, "retry.factor=0.5", "it must be a number, at least 1."),
+        (JOB, "retry.factor=two", "retry.factor=two: it must be a number, at least 1."),
+        (
+            JOB,
+            'retry.on=["tiemout"]',
+            "retry.on[0]='tiemout': it must be a whole number, 'timeout', 'lost', 'no_capacity', 'preempted' or 'setup'"
+            ". Did you mean 'timeout'?",
+        ),
+        (JOB, "retry.on=lost", "retry.on=lost: it must be a list ([…]), each part of it a whole number, 'timeout'"),
+        (JOB, "retry.on=[1.5]", "retry.on[0]=1.5: it must be a whole number, 'timeout', "),
+        (JOB, "retry=3", "retry=3: it must be a dictionary ({…}) with any of backoff_s, factor, max_attempts, "),
+        (
+            JOB,
+            'retry={"attempts": 3}',
+            "There is no field 'retry.attempts' in RetryPolicy. Did you mean 'max_attempts'?",
+        ),
+        (JOB, "retry.on.x=1", "retry.on has no fields: it must be a list ([…])"),
+        (JOB, "command=echo hi", 'command=echo hi: it must be a list like ["a", "b"].'),
+        (JOB, "command=[]", "command=[]: it must not be empty."),
+        (JOB, "env=A", 'env=A: it must be a dictionary like {"NAME": "value"}.'),
+        (JOB, "timeout_s=10m", "timeout_s=10m: it must be a number of seconds, greater than 0, or null."),
+        (JOB, "memory_gb=64GB", "memory_gb=64GB: it must be a number of GB, at least 0."),
+        (JOB, "depends_on=a", "depends_on=a: it must be a list ([…]), each part of it a job or a group (NAME, "),
+        (JOB, 'depends_on=[{"job": "a", "kind": "afterokk"}]', "or 'afternotok'. Did you mean 'afterok'?"),
+        (JOB, "remote.gpus=x", "remote.gpus=x: it must be a whole number, at least 0."),
+        (JOB, "remote.infra=slrum", "remote.infra: SkyPilot knows no infra 'slrum'. Did you mean 'slurm'?"),
+        (JOB, 'on_end={"webhok": "A"}', "There is no field 'on_end[0].webhok' in Hook. Did you mean 'webhook'?"),
+        (JOB, 'on_end={"desktop":true,"webhook":"TEAM"}', "exactly one of command, webhook and desktop."),
         (JOB, "on_end={}", "a hook is exactly one of command, webhook and desktop"),
-        (GroupConfig(), "max_parallel=0", "max_parallel=0: Input should be greater than or equal to 1. It takes int"),
-        (GroupConfig(), "max_failures=0", "greater than or equal to 1"),
-        (GroupConfig(), "priority=1000001", "less than or equal to 1000000"),
-        (GroupConfig(), "priority=1.5", "valid integer"),
+        (GroupConfig(), "max_parallel=0", "max_parallel=0: it must be a whole number, at least 1, or null."),
+        (GroupConfig(), "max_failures=0", "max_failures=0: it must be a whole number, at least 1, or null."),
+        (GroupConfig(), "priority=1000001", "a whole number from -1000000 to 1000000, or null."),
+        (GroupConfig(), "priority=1.5", "priority=1.5: it must be a whole number from -1000000 to 1000000"),
         (GroupConfig(), 'on_end={"desktop":true,"on":"never"}', "'any', 'failure' or 'success'"),
     ],
 )
@@ -95,8 +120,16 @@ def test_what_cannot_be_is_refused_in_a_sentence(model: Model, argument: str, sa
     with pytest.raises(InvalidInput) as refused:
         override(model, [argument])
     assert says in str(refused.value)
-    assert str(refused.value).endswith(".")
+    assert str(refused.value).endswith((".", "?"))
     assert "\n" not in str(refused.value)
+
+
+def test_what_may_be_a_secret_is_not_repeated() -> None:
+    for argument in ('env={"MY_TOKEN": "abcdefgh"}', 'setup="x" ghp_abcdefghijklmnop0123'):
+        with pytest.raises(InvalidInput) as refused:
+            override(JOB if argument.startswith("env") else RemoteConfig(), [argument])
+        assert "looks like a secret" in str(refused.value)
+        assert "abcdefgh" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +155,7 @@ def test_a_field_that_does_not_exist_gets_the_nearest(model: Model, argument: st
     ],
 )
 def test_an_infinite_number_is_refused_because_it_could_not_be_read_back(field: str, number: str) -> None:
-    with pytest.raises(InvalidInput, match=f"^{field}: Input should be a finite number.$"):
+    with pytest.raises(InvalidInput, match=f"^{field}=inf: it must be a finite number.*[.]$"):
         override(JOB, [f"{field}={number}"])
 
 

@@ -51,9 +51,9 @@ def _refused_value(error: Exception) -> str | None:
     pydantic = sys.modules.get("pydantic")
     if pydantic is None or not isinstance(error, pydantic.ValidationError):
         return None
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg'].removeprefix('Value error, ')}."
+    from metta_jobs.refusal import explain
+
+    return explain(error)
 
 
 def _complain(error: BaseException, message: str, code: int, debug: bool) -> int:

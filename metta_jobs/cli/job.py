@@ -31,9 +31,16 @@ Target = Annotated[
     "list", epilog="Example: `metta job list`, `metta job list arena_experiment_20261121_101500 --state failed`"
 )
 def list_jobs(
-    group: Annotated[str | None, typer.Argument(help="Show this group's jobs.", autocompletion=complete_group)] = None,
+    group: Annotated[
+        str | None, typer.Argument(metavar="[GROUP]", help="Show this group's jobs.", autocompletion=complete_group)
+    ] = None,
     state: Annotated[str | None, typer.Option(help="Only jobs in this state (or groups that have some).")] = None,
-    everything: Annotated[bool, typer.Option("--all", help=f"All groups, not only the newest {SHOWN_GROUPS}.")] = False,
+    everything: Annotated[
+        bool,
+        typer.Option(
+            "--all", help=f"All groups, not only the newest {SHOWN_GROUPS}; with GROUP, all jobs, seeds unfolded."
+        ),
+    ] = False,
     remote_orphans: Annotated[
         bool, typer.Option("--remote-orphans", help="Managed jobs of this queue in SkyPilot that no job here owns.")
     ] = False,
@@ -59,7 +66,7 @@ def list_jobs(
 
 @app.command(epilog="Example: `metta job monitor arena_experiment_20261121_101500 --refresh 5`")
 def monitor(
-    group: Annotated[str, typer.Argument(help="The group to watch.", autocompletion=complete_group)],
+    group: Annotated[str, typer.Argument(metavar="GROUP", help="The group to watch.", autocompletion=complete_group)],
     refresh: Annotated[float, typer.Option(min=0.1, help="Seconds between refreshes.")] = 2.0,
     logs: Annotated[bool, typer.Option("--logs/--no-logs", help="Show the ends of the jobs' logs.")] = True,
     once: Annotated[bool, typer.Option("--once", help="Show one frame and exit.")] = False,

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="Print JSON with stable keys.")]
 Targets = Annotated[
     list[str],
-    typer.Argument(metavar="GROUP|ID…", help="Groups, job ids, or GROUP/NAME.", autocompletion=complete_group),
+    typer.Argument(
+        metavar="GROUP|ID…", help="Groups, job ids, GROUP/NAME, or GROUP/VARIANT.", autocompletion=complete_group
+    ),
 ]
 DEFAULT_GROUP = "default"
 LISTED = 20
@@ -112,16 +114,21 @@ def _config(values: dict[str, Any], after: list[str], settings: list[str]) -> Jo
 
     from metta_jobs.job import Dependency, JobConfig
     from metta_jobs.recipe.build import override
+    from metta_jobs.refusal import explain
 
     try:
-        config = JobConfig(**values, depends_on=tuple(Dependency.parse(text) for text in after))
+        parents = tuple(Dependency.parse(text) for text in after)
     except ValidationError as error:
-        first = error.errors()[0]
-        message = first["msg"].removeprefix("Value error, ")
-        option = str(first["loc"][-1]) if first["loc"][0] == "remote" else str(first["loc"][0]).removesuffix("_s")
-        raise InvalidInput(f"--{option.replace('_', '-')}: {message}.") from error
+        raise InvalidInput(explain(error, called="--after")) from error
     except ValueError as error:
         raise InvalidInput(f"--after: {error}.") from error
+    try:
+        config = JobConfig(**values, depends_on=parents)
+    except ValidationError as error:
+        loc = error.errors()[0]["loc"]
+        option = str(loc[-1] if loc[0] == "remote" else loc[0]).removesuffix("_s").replace("_", "-")
+        option = "retries" if option == "retry" else option
+        raise InvalidInput(explain(error, JobConfig, called=f"--{option}")) from error
     return override(config, settings)
 
 

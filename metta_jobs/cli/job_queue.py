@@ -63,21 +63,28 @@ def _shown(limit: int | None) -> str:
 def move(
     targets: Annotated[
         list[str],
-        typer.Argument(metavar="GROUP|ID…", help="Pending jobs, in the order to keep.", autocompletion=complete_group),
+        typer.Argument(
+            metavar="GROUP|ID…",
+            help="Pending jobs, in the order to keep: groups, job ids, or GROUP/NAME.",
+            autocompletion=complete_group,
+        ),
     ],
     first: Annotated[bool, typer.Option("--first", help="To the head of the queue.")] = False,
-    before: Annotated[int | None, typer.Option(metavar="ID", help="Just before this pending job.")] = None,
+    before: Annotated[
+        str | None,
+        typer.Option(metavar="ID|GROUP/NAME", help="Just before this pending job.", autocompletion=complete_group),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Move pending jobs in the queue; they take the priority of the job that they are put before."""
     if first == (before is not None):
-        raise InvalidInput("Say where to: --first or --before ID.")
+        raise InvalidInput("Say where to: --first, or --before ID or GROUP/NAME.")
     with manager() as opened:
         moved = opened.move(targets, before=before)
     if as_json:
         print_json({"jobs": [job.to_dict() for job in moved]})
         return
-    where = "the first of the queue" if first else f"before job {before}"
+    where = "the first of the queue" if first else f"before {f'job {before}' if str(before).isdigit() else before}"
     typer.echo(f"{len(moved)} job{'' if len(moved) == 1 else 's'} moved: now {where}.")
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from metta_jobs.cli.context import console, print_json, reader
-from metta_jobs.errors import InvalidInput, NoState, UnknownName, nearest
+from metta_jobs.errors import NoState, UnknownName, nearest
 from metta_jobs.states import JobState
 from metta_jobs.views import JobView
 
@@ -21,10 +21,7 @@ SHOWN_GROUPS = 20
 def one_job(target: str) -> JobView:
     """The single job that a target names."""
     with reader() as opened:
-        found = opened.jobs([target])
-    if len(found) != 1:
-        raise InvalidInput(f"{target} names {len(found)} jobs; name one, by its id or as {target}/NAME.")
-    return found[0]
+        return opened.one(target)
 
 
 def list_jobs(group: str | None, state: str | None, everything: bool, as_json: bool) -> None:
@@ -56,8 +53,12 @@ def list_jobs(group: str | None, state: str | None, everything: bool, as_json: b
         return
     from metta_jobs.display.listing import show as show_table
     from metta_jobs.display.tables import render_jobs
+    from metta_jobs.display.variants import folds, render_variants
 
-    show_table(render_jobs(view, datetime.now(UTC)), console())
+    folded = not everything and wanted is None and folds(view)
+    show_table((render_variants if folded else render_jobs)(view, datetime.now(UTC)), console())
+    if folded:
+        print("Seeds are folded: --all shows every job.")
     if warning:
         print(warning, file=sys.stderr)
 

@@ -13,7 +13,7 @@ from metta_jobs.cli.context import complete_group, manager
 
 
 def notebook(
-    group: Annotated[str, typer.Argument(help="The group to tell of.", autocompletion=complete_group)],
+    group: Annotated[str, typer.Argument(metavar="GROUP", help="The group to tell of.", autocompletion=complete_group)],
     output: Annotated[Path | None, typer.Option(help="Where to; by default notebooks/GROUP.ipynb.")] = None,
     open_it: Annotated[bool, typer.Option("--open", help="Open it afterwards.")] = False,
 ) -> None:

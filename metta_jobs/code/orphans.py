@@ -1,4 +1,4 @@
-"""Snapshots that no stored job names any more."""
+"""Snapshots, and configuration files of trainings, that no stored job names any more."""
 
 from __future__ import annotations
 
@@ -14,21 +14,27 @@ from metta_jobs.paths import StateDir
 #: A snapshot is frozen, or taken up again, before its job is stored: what was touched this lately is left alone.
 FRESH_S = 3600.0
 _IDENTITY = re.compile(r"[0-9a-f]{40}")
-_NAMED = re.compile(r"snapshots/([0-9a-f]{40})\b")
+_NAMED = re.compile(r"(?:snapshots|configs)/([0-9a-f]{40})\b")
 
 
 def named_in(text: str) -> set[str]:
-    """The ids of all snapshots that a stored text (a configuration, say) names by their paths."""
+    """The ids of all snapshots and configurations that a stored text (a configuration, say) names by their paths."""
     return set(_NAMED.findall(text))
 
 
 def orphaned(state_dir: Path, named: set[str]) -> list[Path]:
-    """The snapshots in a state folder that are not among the ids `named`, and half ones that somebody left.
+    """The snapshots and configurations in a state folder that are not among the ids `named`, and half ones that
+    somebody left.
 
     None that was used within the last hour. Raises OSError when they cannot be listed.
     """
+    places = StateDir(state_dir)
+    return [*_orphaned(places.snapshots, named), *_orphaned(places.configs, named)]
+
+
+def _orphaned(store: Path, named: set[str]) -> list[Path]:
     try:
-        with os.scandir(StateDir(state_dir).snapshots) as entries:
+        with os.scandir(store) as entries:
             found = [
                 Path(entry.path)
                 for entry in entries

@@ -21,9 +21,10 @@ class Live:
     """What is known of a live attempt beside the observation, as far as decisions need it.
 
     `ahead_s` is how long the attempt has run that it stands in line behind; `alone` says that nobody else is in its
-    lane; `same_boot` that the machine has not been restarted since it was claimed. `tries` counts its attempts since a
-    person last asked for one. `restart`: its kill is not the end of it, a health rule wants it tried again. `values`
-    are the last of its metrics, once it has ended and they were read; `unread` says why they cannot be.
+    lane; `same_boot` that the machine has not been restarted since it was claimed. `refused` says why it could not be
+    started the last time. `tries` counts its attempts since a person last asked for one. `restart`: its kill is not the
+    end of it, a health rule wants it tried again. `values` are the last of its metrics, once it has ended and they were
+    read; `unread` says why they cannot be.
     """
 
     state: JobState
@@ -34,6 +35,7 @@ class Live:
     queue_timeout_s: float | None = None
     launches: int = 0
     launch_due: bool = True
+    refused: str | None = None
     ahead_s: float | None = None
     alone: bool = True
     same_boot: bool = True
@@ -154,7 +156,8 @@ def _sent(live: Live, seen: Queued) -> Decision:
         return Keep(f"ending: {_waited(live)}" if late else _ending(live, seen.stopping.cause))
     if live.kill:
         return Stop(Cause.KILL, live.force, _ending(live, Cause.KILL))
-    if live.queue_timeout_s is not None and seen.waited_s is not None and seen.waited_s > live.queue_timeout_s:
+    waits = live.state is JobState.LAUNCHING and live.queue_timeout_s is not None  # not one that is started again
+    if waits and seen.waited_s is not None and seen.waited_s > (live.queue_timeout_s or 0):
         return Stop(Cause.TIMEOUT, False, f"ending: {_waited(live)}")
     return Keep(seen.note)
 
@@ -193,7 +196,7 @@ def _never_started(live: Live, seen: Absent) -> Decision:
     if not live.alone:
         return Withdraw()  # its runner is gone, and with it its place behind another
     if not live.launch_due:
-        return Keep(seen.note or "starting")
+        return Keep(seen.note or live.refused or "starting")
     if live.launches >= MAX_LAUNCHES and not seen.refused:
         detail = f": {seen.note}" if seen.note else ""
         return Finish(JobState.FAILED, None, f"could not be started in {live.launches} tries{detail}", void=True)

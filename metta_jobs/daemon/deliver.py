@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -73,7 +74,10 @@ def deliver(hook: Hook, facts: Mapping[str, Any], address: str | None, means: Me
     if hook.command is not None:
         _run(hook.command, _environment(facts, means), facts, means)
     elif hook.webhook is not None:
-        _post(_address(hook.webhook, address, means), digest.slack(facts), means.webhook_timeout_s)
+        # The submitter's, else that of the settings file, else that of the shell that started the daemon.
+        name = hook.webhook
+        known = address_of(name, address, means.settings_webhook(name), os.environ.get(name))
+        _post(known, digest.slack(facts), means.webhook_timeout_s)
     else:
         _notify(facts, means)
 
@@ -81,13 +85,20 @@ def deliver(hook: Hook, facts: Mapping[str, Any], address: str | None, means: Me
 # ------------------------------------------------------------------------------------------------ command
 
 
+def find_command(program: str, folder: Path) -> str | None:
+    """Where the program of a hook that runs in `folder` is; None when it is not there, or may not be executed."""
+    return shutil.which(str(folder / program) if "/" in program else program)
+
+
 def _environment(facts: Mapping[str, Any], means: Means) -> dict[str, str]:
     plain, secrets = split(os.environ)
-    folder = ""
-    if facts.get("attempt"):
-        folder = str(means.state_dir.attempt(facts["job_id"], facts["attempt"]))
-    ours = {NO_ATTEMPT_VARIABLE: "1", STATE_DIR_VARIABLE: str(means.state_dir.root), "METTA_JOB_DIR": folder}
-    return {**plain, **secrets, **ours, **digest.variables(facts)}
+    inherited = {name: value for name, value in (plain | secrets).items() if name not in digest.VARIABLES}
+    # The mark keeps what a hook leaves running from the end of the job that happens to have started the daemon.
+    ours = {NO_ATTEMPT_VARIABLE: "1", STATE_DIR_VARIABLE: str(means.state_dir.root)}
+    if facts["event"] == "job_ended":
+        started = facts.get("attempt")
+        ours["METTA_JOB_DIR"] = str(means.state_dir.attempt(facts["job_id"], started)) if started else ""
+    return {**inherited, **ours, **digest.variables(facts)}
 
 
 def _notify(facts: Mapping[str, Any], means: Means) -> None:
@@ -193,10 +204,10 @@ def _keep(program: str, facts: Mapping[str, Any], how: str, output: IO[bytes], m
 # ------------------------------------------------------------------------------------------------ webhook
 
 
-def _address(name: str, submitted: str | None, means: Means) -> str:
-    """The submitter's, else that of the settings file, else that of the shell that started the daemon."""
-    address = submitted or means.settings_webhook(name) or os.environ.get(name)
-    if not address:
+def address_of(name: str, *found: str | None) -> str:
+    """The first address that was found for a webhook of this name; raises Undelivered where none can be used."""
+    address = next(filter(None, found), None)
+    if address is None:
         raise Undelivered(
             f"there is no address of that name: put {name} under [webhooks] in ~/.config/metta-jobs/config.toml, or "
             "into the environment of the shell that submits"

@@ -17,6 +17,15 @@ _WORDS = {
     JobState.LOST: "lost",
     JobState.SKIPPED: "skipped",
 }
+_OF_JOBS = {
+    "METTA_JOB_NAME": "name",
+    "METTA_JOB_ID": "job_id",
+    "METTA_ATTEMPT": "attempt",
+    "METTA_EXIT_CODE": "exit_code",
+    "METTA_REASON": "reason",
+}
+#: All that may tell of an end; a hook's environment has those of its own end only.
+VARIABLES = frozenset({"METTA_EVENT", "METTA_GROUP", "METTA_STATE", "METTA_COUNTS", "METTA_TEXT", *_OF_JOBS})
 _MENTION = re.compile(r"@(?=everyone|here|channel|all\b)", re.IGNORECASE)
 
 
@@ -62,19 +71,13 @@ def escape(line: str) -> str:
 
 
 def variables(facts: Mapping[str, Any]) -> dict[str, str]:
-    """The facts as environment variables; what an end does not have is empty."""
-    ours = {
-        "METTA_EVENT": facts["event"],
-        "METTA_GROUP": facts["group"],
-        "METTA_JOB_NAME": facts.get("name"),
-        "METTA_JOB_ID": facts.get("job_id"),
-        "METTA_ATTEMPT": facts.get("attempt"),
-        "METTA_STATE": facts["state"],
-        "METTA_EXIT_CODE": facts.get("exit_code"),
-        "METTA_REASON": facts.get("reason"),
-        "METTA_COUNTS": json.dumps(facts["counts"]) if "counts" in facts else None,
-        "METTA_TEXT": text(facts),
-    }
+    """The facts as environment variables: those of a job, or those of a group; what an end does not have is empty."""
+    ours = {"METTA_EVENT": facts["event"], "METTA_GROUP": facts["group"], "METTA_STATE": facts["state"]}
+    if facts["event"] == "job_ended":
+        ours |= {name: facts.get(fact) for name, fact in _OF_JOBS.items()}
+    else:
+        ours["METTA_COUNTS"] = json.dumps(facts["counts"])
+    ours["METTA_TEXT"] = text(facts)
     return {name: "" if value is None else clean(str(value), 10_000) for name, value in ours.items()}
 
 

@@ -19,10 +19,11 @@ from metta_jobs.views import Silence
 
 @dataclass
 class Launches:
-    """Launches of one attempt in this daemon's life, for pauses between them."""
+    """Launches of one attempt in this daemon's life, for pauses between them; `refused` says why the last was."""
 
     count: int = 0
     next_at: float = 0.0
+    refused: str | None = None
 
 
 @dataclass

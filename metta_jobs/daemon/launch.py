@@ -8,7 +8,7 @@ from typing import Any
 
 from metta_jobs.daemon import resume
 from metta_jobs.daemon.house import House, Launches
-from metta_jobs.environment import TOKEN_VARIABLE, wandb_mode
+from metta_jobs.environment import TOKEN_VARIABLE, wandb_mode, wandb_run_id
 from metta_jobs.executors.base import LaunchRefused, LaunchSpec
 from metta_jobs.executors.devices import visible
 from metta_jobs.paths import PROGRAM, STATE_DIR_VARIABLE, StateDir
@@ -25,6 +25,11 @@ ENVIRONMENTS = 64
 def launch(house: House, attempt: LiveAttempt) -> str | None:
     """Hand an attempt that is claimed to its executor; return what is worth saying when that could not be done."""
     launches = house.launches.setdefault(attempt.key, Launches())
+    launches.refused = _launch(house, attempt, launches)
+    return launches.refused
+
+
+def _launch(house: House, attempt: LiveAttempt, launches: Launches) -> str | None:
     # Who submits sends the secrets first and commits then: what belongs to a stored job has been sent.
     house.secrets.submitted |= house.hear()
     secrets = house.secrets.of(attempt.environment, attempt.secrets)
@@ -46,7 +51,7 @@ def launch(house: House, attempt: LiveAttempt) -> str | None:
             environment |= resume.earlier(house, attempt.key)
         spec = LaunchSpec(attempt.key, attempt.lane, attempt.command, attempt.cwd, environment)
     else:
-        spec = _elsewhere(attempt, attempt.remote, house.variables[attempt.environment], secrets)
+        spec = _elsewhere(attempt, attempt.remote, house.state_dir, house.variables[attempt.environment], secrets)
     try:
         house.executors[attempt.executor].launch(spec)
     except LaunchRefused as refusal:
@@ -67,17 +72,22 @@ def launch(house: House, attempt: LiveAttempt) -> str | None:
 
 
 def _elsewhere(
-    attempt: LiveAttempt, remote: Mapping[str, Any], submitted: Mapping[str, str], secrets: Mapping[str, str]
+    attempt: LiveAttempt,
+    remote: Mapping[str, Any],
+    state_dir: StateDir,
+    submitted: Mapping[str, str],
+    secrets: Mapping[str, str],
 ) -> LaunchSpec:
     """What an attempt takes along to another machine: of its submitter's environment nothing but W&B's settings, of the
     secrets those that it names, and W&B's key."""
     named = {*attempt.named_secrets, "WANDB_API_KEY"}
     along = {name: value for name, value in submitted.items() if name in _WANDB}
-    theirs = {**along, **attempt.env, **remote.get("env", {})}
+    own = {**attempt.env, **remote.get("env", {})}
+    theirs = {**along, **own}
     sent = {name: value for name, value in secrets.items() if name in named}
     if "WANDB_MODE" not in theirs:
         theirs["WANDB_MODE"] = "online" if "WANDB_API_KEY" in sent else "offline"
-    environment = {"PYTHONUNBUFFERED": "1", **theirs, **_who(attempt)}
+    environment = {"PYTHONUNBUFFERED": "1", **theirs, **_run(attempt, state_dir, own), **_who(attempt)}
     return LaunchSpec(
         attempt.key,
         attempt.lane,
@@ -97,12 +107,14 @@ _WANDB = ("WANDB_ENTITY", "WANDB_PROJECT", "WANDB_BASE_URL", "WANDB_MODE", "WAND
 def build_environment(attempt: LiveAttempt, state_dir: StateDir, submitted: Mapping[str, str]) -> dict[str, str]:
     """Return the submitter's environment with what is known of its secrets, the job's own variables, and ours.
 
-    METTA_* tell the job who it is; WANDB_* give any script's wandb run a private folder, an id and a group, so that it
-    is found again; CUDA_VISIBLE_DEVICES holds the job's own GPUs and nothing else.
+    METTA_* tell the job who it is; WANDB_* give any script's wandb run a private folder, an id, a name and a group, so
+    that it is found again, unless its own configuration names them; CUDA_VISIBLE_DEVICES holds the job's own GPUs and
+    nothing else.
     """
     folder = f"{state_dir.root}/jobs/{attempt.key[0]}/{attempt.key[1]}"
     theirs = {**submitted, **attempt.env}
     ours = {
+        **_run(attempt, state_dir, attempt.env),
         **_who(attempt),
         TOKEN_VARIABLE: state_dir.token(*attempt.key),
         STATE_DIR_VARIABLE: str(state_dir.root),
@@ -124,13 +136,17 @@ def _who(attempt: LiveAttempt) -> dict[str, str]:
         "METTA_JOB_NAME": name,
         "METTA_GROUP": attempt.group,
         "METTA_ATTEMPT": str(number),
-        "WANDB_RUN_ID": f"{attempt.group}-{name}-{job_id}-{number}".translate(_NOT_IN_RUN_ID)[-128:],
-        "WANDB_NAME": name,
+    }
+
+
+def _run(attempt: LiveAttempt, state_dir: StateDir, own: Mapping[str, str]) -> dict[str, str]:
+    """What makes any script's wandb run this job's. `own` is what the job's configuration says itself."""
+    ours = {
+        "WANDB_RUN_ID": wandb_run_id(state_dir.mark, attempt.group, attempt.name, attempt.key[0]),
+        "WANDB_NAME": attempt.name,
         "WANDB_RUN_GROUP": attempt.group,
         "WANDB_RESUME": "allow",
         # wandb writes its log every 15 s by itself; the monitor lives by that log.
         "WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL": "1",
     }
-
-
-_NOT_IN_RUN_ID = str.maketrans(dict.fromkeys(":;,#?/'=@+", "-"))
+    return {**ours, **{name: own[name] for name in ours if name in own}}

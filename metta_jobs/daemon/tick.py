@@ -188,6 +188,7 @@ def _facts(
         grace_s=attempt.grace_s,
         launches=launches.count,
         launch_due=house.clock.monotonic() >= launches.next_at,
+        refused=launches.refused,
         ahead_s=max((s for s in ahead if s is not None), default=None),
         alone=len(lane) == 1,
         same_boot=attempt.executor != "local" or attempt.boot in ("", house.boot),

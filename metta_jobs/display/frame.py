@@ -11,10 +11,10 @@ from metta_jobs.display.format import counted, dollars, duration, fit, percent, 
 from metta_jobs.display.layout import share
 from metta_jobs.display.marks import MARKS
 from metta_jobs.display.pace import overall
-from metta_jobs.display.rows import MARGIN, Columns
+from metta_jobs.display.rows import MARGIN, Columns, known_fields
 from metta_jobs.display.sanitize import one_line
 from metta_jobs.display.sections import GAP_URGENCY, sections
-from metta_jobs.display.snapshot import Snapshot
+from metta_jobs.display.snapshot import Snapshot, active
 from metta_jobs.states import JobState
 from metta_jobs.views import Counts
 
@@ -32,7 +32,8 @@ def render_monitor(
     """
     header, warning = _header(snapshot, width), _warning(snapshot, width)
     bottom = _footer(footer, snapshot, width) if footer else []
-    columns = Columns.of((job.name for job in snapshot.group.jobs), width, costs=snapshot.group.cost_usd is not None)
+    runs = [(job, snapshot.detail(job)) for job in active(snapshot.group)]
+    columns = Columns.of((job.name for job in snapshot.group.jobs), width, known_fields(runs) if runs else None)
     parts = sections(snapshot, columns)
     if height < len(header) + len(warning) + len(parts) + len(bottom):
         # The counts of the header say it all: they come first, and nothing is worth more.

@@ -55,6 +55,9 @@ def render_job(
 def _facts(job: JobView, artifacts: Sequence[Artifact], now: datetime) -> Iterator[tuple[str, Text]]:
     yield "id", Text(str(job.id))
     yield "group", Text(one_line(job.group))
+    if job.variant is not None:
+        seed = "" if job.seed is None else f", seed {job.seed}"
+        yield "variant", Text(f"{one_line(job.variant)}{seed}")
     if job.reason:
         yield "reason", Text(one_line(job.reason))
     if job.exit_code is not None:

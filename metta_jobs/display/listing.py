@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from rich.cells import cell_len
@@ -13,8 +13,8 @@ from rich.text import Text
 from metta_jobs.display.format import fit, shorten
 
 _GAP = "  "
-# Where room is short, these widths are reached in this order: wide texts first, then names, then both again.
-_STEPS = (("text", 32), ("name", 20), ("text", 24), ("name", 12), ("text", 16), ("key", 16))
+# Where room is short, these widths are reached in this order: texts first, which wrap, then names, then both again.
+_STEPS = (("text", 24), ("name", 20), ("name", 12), ("text", 16), ("key", 16))
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class Listing:
             yield from self._table(self._natural(), width=None)
             return
         listing = self if self._wide() <= options.max_width else self._abbreviated()
+        if listing._wide() > options.max_width:
+            listing = listing._without_empty()
         while listing._narrowest() > options.max_width and any(field.spare for field in listing.fields):
             listing = listing._without_sparest()
         yield from listing._table(listing._fitted(options.max_width), options.max_width)
@@ -71,10 +73,17 @@ class Listing:
     def _narrowest(self) -> int:
         return sum(self._fitted(0)) + len(_GAP) * (len(self.fields) - 1)
 
+    def _without_empty(self) -> Listing:
+        """Columns in which nothing stands make room."""
+        may_go = [column for column, field in enumerate(self.fields) if field.spare or field.gives_way == "text"]
+        return self._without([column for column in may_go if not any(row[column][0] for row in self.rows)])
+
     def _without_sparest(self) -> Listing:
-        sparest = max(range(len(self.fields)), key=lambda column: self.fields[column].spare)
-        rows = [[cell for column, cell in enumerate(row) if column != sparest] for row in self.rows]
-        fields = [field for column, field in enumerate(self.fields) if column != sparest]
+        return self._without({max(range(len(self.fields)), key=lambda column: self.fields[column].spare)})
+
+    def _without(self, gone: Collection[int]) -> Listing:
+        rows = [[cell for column, cell in enumerate(row) if column not in gone] for row in self.rows]
+        fields = [field for column, field in enumerate(self.fields) if column not in gone]
         return Listing(fields, rows, self.text_lines)
 
     def _natural(self) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len
@@ -27,6 +27,8 @@ _SYMBOL = 2
 # A section's title stands above the names, and the columns' labels beside it.
 _TITLE = len("Completed 999")
 _BAR_MIN = 6
+# Names may be as long as they are, up to half the screen, while the bar has so much.
+_BAR_FAIR = 12
 _BAR_MAX = 50
 # Width of each field of a running job's row, the first to go where the screen is narrow last.
 _FIELDS = {"%": 5, "ETA": 10, "SPS": 8, "reward": 7, "steps": 13, "time": 11, "cost": 8}
@@ -58,21 +60,25 @@ class Columns:
     fields: tuple[str, ...]
 
     @classmethod
-    def of(cls, names: Iterable[str], width: int, *, costs: bool = False) -> Columns:
-        """Fit the columns to `width`; long names may take a quarter, and are what gives way first. `costs`: some job's
-        cost is known."""
+    def of(cls, names: Iterable[str], width: int, known: Collection[str] | None = None) -> Columns:
+        """Fit the columns to `width`; names have what the rest leaves, a quarter if need be, and give way first.
+
+        `known` are the fields that some running job has a value for, None where no job runs.
+        """
         longest = max((cell_len(one_line(name)) for name in names), default=0)
         longest = max(longest, _TITLE - _SYMBOL)
         wanted = max(min(longest, _NAME_MIN), min(longest, width // 4))
         room = width - 2 * MARGIN - _SYMBOL
-        fields = [field for field in _FIELDS if field not in ("time", "cost")]
+        if known is None:
+            rest = _OUTCOME + _TIME + _FIELDS["reward"] + 3 * GAP
+            return cls(width, max(1, min(longest, room, max(wanted, min(width // 2, room - rest - GAP)))), 0, ())
+        fields = [field for field in _FIELDS if field in known]
         while fields and _needs(fields) + _BAR_MIN + GAP + min(longest, _NAME_MIN) > room:
             fields.pop()
         name = max(1, min(wanted, room - (_needs(fields) + _BAR_MIN + GAP if fields else 0)))
+        name = max(name, min(longest, width // 2, room - _needs(fields) - _BAR_FAIR - GAP))
         if "steps" in fields and name + _needs([*fields, "time"]) + 2 * _BAR_MIN + GAP <= room:
             fields.append("time")
-        if costs and "steps" in fields and name + _needs([*fields, "cost"]) + _BAR_MIN + GAP <= room:
-            fields.append("cost")
         bar = min(_BAR_MAX, max(0, room - name - _needs(fields) - GAP))
         return cls(width=width, name=name, bar=bar, fields=tuple(f for f in _ORDER if f in fields))
 
@@ -135,6 +141,23 @@ def _line(parts: Sequence[tuple[str, str | Style]], cells: Sequence[Cell], width
     line.rstrip()
     line.truncate(max(1, width - MARGIN), overflow="ellipsis")
     return line
+
+
+def known_fields(details: Iterable[tuple[JobView, Detail]]) -> set[str]:
+    """The fields that at least one of these running jobs has a value for."""
+    found: set[str] = set()
+    for job, detail in details:
+        progress = detail.progress
+        values = {
+            "%": fraction(progress),
+            "ETA": eta_s(progress, job.duration_s),
+            "SPS": progress and progress.sps,
+            "reward": progress and progress.reward,
+            "steps": progress and progress.steps,
+            "cost": job.remote and job.remote.cost_usd,
+        }
+        found |= {field for field, value in values.items() if value is not None}
+    return found
 
 
 def running_labels(columns: Columns) -> list[Cell]:

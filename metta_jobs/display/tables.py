@@ -38,6 +38,18 @@ _SHORT = {
     "skipped": "skip",
 }
 _SPARE = {"completed": 2, "killed": 1, "skipped": 1}
+#: The columns of a list of jobs.
+JOB_FIELDS = (
+    Field("id", "right"),
+    Field("name", gives_way="name"),
+    Field("state"),
+    Field("try", "right", spare=3),
+    Field("exit", "right", spare=1),
+    Field("time", "right", spare=2),
+    Field("reason", gives_way="text"),
+)
+#: Those that stand before the last one where some job has logged metrics.
+MEASURED_FIELDS = (Field("progress", "right", spare=4), Field("reward", "right", spare=5))
 
 
 def render_groups(groups: Sequence[GroupSummary], now: datetime) -> RenderableType:
@@ -83,22 +95,18 @@ def render_jobs(group: GroupView, now: datetime) -> RenderableType:
     """
     if not group.jobs:
         return Text(f"No jobs in {one_line(group.name)}.", style="dim")
-    fields = [
-        Field("id", "right"),
-        Field("name", gives_way="name"),
-        Field("state"),
-        Field("try", "right", spare=3),
-        Field("exit", "right", spare=1),
-        Field("time", "right", spare=2),
-    ]
     measured = any(job.progress for job in group.jobs)
-    if measured:
-        fields += [Field("progress", "right", spare=4), Field("reward", "right", spare=5)]
-    fields.append(Field("reason", gives_way="text"))
-    return Listing(fields, [_job(job, now, measured=measured) for job in group.jobs])
+    return Listing(job_fields(measured), [job_row(job, now, measured=measured) for job in group.jobs])
 
 
-def _job(job: JobView, now: datetime, *, measured: bool) -> list[tuple[str, str]]:
+def job_fields(measured: bool) -> list[Field]:
+    """The columns of a list of jobs; `measured`: with progress and reward."""
+    *fields, last = JOB_FIELDS
+    return [*fields, *(MEASURED_FIELDS if measured else ()), last]
+
+
+def job_row(job: JobView, now: datetime, *, measured: bool) -> list[tuple[str, str]]:
+    """One job under `job_fields`, each text with its style."""
     mark = MARKS[job.state]
     word = "stopping" if job.kill_requested and job.state.live else mark.word
     return [
@@ -108,12 +116,12 @@ def _job(job: JobView, now: datetime, *, measured: bool) -> list[tuple[str, str]
         (str(job.attempt or ""), ""),
         ("" if job.exit_code is None else str(job.exit_code), mark.style if job.exit_code else "dim"),
         _time(job, now),
-        *(_progress(job.progress) if measured else []),
+        *(_measured(job.progress) if measured else []),
         _reason(job),
     ]
 
 
-def _progress(progress: Progress | None) -> list[tuple[str, str]]:
+def _measured(progress: Progress | None) -> list[tuple[str, str]]:
     done, steps = fraction(progress), progress.steps if progress else None
     far = "" if steps is None else f"{count(steps)} steps" if done is None else percent(done)
     return [(far, ""), (number(progress.reward) if progress and progress.reward is not None else "", "")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +21,8 @@ from metta_jobs.executors.sky.python import find_python
 from metta_jobs.job import Dependency, JobConfig, Name
 from metta_jobs.manager import JobManager
 from metta_jobs.policy import GroupConfig, Hooks, RetryPolicy
-from metta_jobs.recipe import build
+from metta_jobs.recipe import build, split_argument, takes
+from metta_jobs.refusal import explain
 from metta_jobs.remote import RemoteConfig
 from metta_jobs.settings import Settings
 from metta_jobs.states import DependencyKind
@@ -33,14 +34,15 @@ NOTEBOOK_JOB = "notebook"
 class ExperimentTool(Tool):
     """Submit `runs` of `module` ("arena.train") as jobs of one group, show them live, leave a notebook.
 
-    `args_per_run` maps a run to its `key=value` arguments. `group` names the group; by default
-    <recipe>_<function>_<date>_<time>. `gpus` is per run (remotely 1 by default; locally 1 where the machine has any),
-    `timeout_s` limits a run's running time, `retry` says when it is tried again. `priority`, `max_parallel` (runs at a
-    time), `max_failures` (then the rest is stopped), `on_end` (whom to tell) and `health` (rules for running jobs) are
-    the group's; `acceptance` is what each run's metrics must be at its end. `remote` runs them
-    through SkyPilot on `nodes` nodes each, `spot` or not (where there is spot), on `infra`; `sky` holds other fields of
-    RemoteConfig (sky.cpus=4, sky.max_runtime_hours=12). `metrics_to_track` are keys for the monitor and the notebook,
-    which goes to `notebook_path` or notebooks/<group>.ipynb.
+    `args_per_run` maps a run to its `key=value` arguments. `seeds` (5, or [1, 2, 3]) makes each run a variant with one
+    job a seed, "baseline.s1", "baseline.s2", …, each given `seed=N`: all variants' first seeds come first. `group`
+    names the group; by default <recipe>_<function>_<date>_<time>. `gpus` is per run (remotely 1 by default; locally 1
+    where the machine has any), `timeout_s` limits a run's running time, `retry` says when it is tried again.
+    `acceptance` is what its metrics must be at its end. `priority`, `max_parallel` (runs at a time), `max_failures`
+    (then the rest is stopped), `on_end` (whom to tell) and `health` (rules for running jobs) are the group's. `remote`
+    runs them through SkyPilot on `nodes` nodes each, `spot` or not (where there is spot), on `infra`; `sky` holds other
+    fields of RemoteConfig (sky.cpus=4, sky.max_runtime_hours=12). `metrics_to_track` are keys for the monitor and the
+    notebook, which goes to `notebook_path` or notebooks/<group>.ipynb.
 
     All runs are submitted at once and run in parallel as far as there are slots. The notebook is a job of the group
     that waits for all runs to end, in whatever state, so it appears although the terminal was closed.
@@ -49,6 +51,7 @@ class ExperimentTool(Tool):
     module: str
     runs: list[Name]
     args_per_run: dict[str, list[str]] = Field(default_factory=dict)
+    seeds: int | list[int] | None = None
     group: Name | None = None
     gpus: float | None = Field(default=None, ge=0)
     nodes: PositiveInt = 1
@@ -82,6 +85,28 @@ class ExperimentTool(Tool):
             )
         return runs
 
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _seeds(cls, seeds: Any) -> Any:
+        numbers = seeds if isinstance(seeds, list | tuple) else [seeds]
+        if any(isinstance(number, bool) for number in numbers):
+            raise ValueError("seeds are whole numbers: seeds=5 for five of them, or seeds=[1,2,3]")
+        return list(seeds) if isinstance(seeds, tuple) else seeds
+
+    @field_validator("seeds")
+    @classmethod
+    def _some_seeds(cls, seeds: int | list[int] | None) -> int | list[int] | None:
+        if isinstance(seeds, int) and seeds < 1:
+            raise ValueError(f"seeds={seeds} makes no run: say how many seeds, or name them, as in seeds=[1,2,3]")
+        if isinstance(seeds, list):
+            if not seeds:
+                raise ValueError("seeds=[] makes no run: say how many seeds, or name them, as in seeds=[1,2,3]")
+            if min(seeds) < 0:
+                raise ValueError(f"seed {min(seeds)} is negative, which random generators refuse")
+            if twice := [seed for seed, count in Counter(seeds).items() if count > 1]:
+                raise ValueError(f"seed {twice[0]} is named twice")
+        return seeds
+
     @model_validator(mode="after")
     def _args_belong_to_runs(self) -> ExperimentTool:
         for name in self.args_per_run:
@@ -95,15 +120,15 @@ class ExperimentTool(Tool):
         self.group = self.group or _new_group_name(slug)
 
     def jobs(self, project: Path) -> list[JobConfig]:
-        """One job a run and one for the notebook.
+        """One job a run, or a run and seed, and one for the notebook.
 
         Every run's arguments are checked against the recipe; raises InvalidInput naming the run.
         """
         group = self.group or _new_group_name(f"{self.module.rpartition('.')[0].replace('.', '_')}_experiment")
         self.group = group
         gpus = self._local_gpus(project)
-        jobs = [self._job(name, project, gpus) for name in self.runs]
-        return [*jobs, self._notebook_job(group, project)] if self.generate_notebook else jobs
+        jobs = [self._job(name, seed, project, gpus) for seed in self._seed_list() for name in self.runs]
+        return [*jobs, self._notebook_job(group, project, jobs)] if self.generate_notebook else jobs
 
     def run(self) -> int:
         """Submit, watch, and tell how it ended: 0 when every run succeeded, 1 otherwise, 130 when left with Ctrl-C."""
@@ -143,14 +168,22 @@ class ExperimentTool(Tool):
             name_of=lambda config: managed_name("00000000", (1, 1), config.name),
         )
 
-    def _job(self, name: str, project: Path, gpus: float) -> JobConfig:
-        arguments = self.args_per_run.get(name, [])
+    def _seed_list(self) -> list[int] | list[None]:
+        if self.seeds is None:
+            return [None]
+        return self.seeds if isinstance(self.seeds, list) else list(range(1, self.seeds + 1))
+
+    def _job(self, run: str, seed: int | None, project: Path, gpus: float) -> JobConfig:
+        arguments = self.args_per_run.get(run, [])
         try:
+            if seed is not None:
+                self._check_takes_seed(arguments, project)
+                arguments = [*arguments, f"seed={seed}"]
             build(self.module, arguments, project)
         except MettaError as error:
-            raise type(error)(f"Run {name!r}: {error}") from error
+            raise type(error)(f"Run {run!r}: {error}") from error
         return JobConfig(
-            name=name,
+            name=run if seed is None else f"{run}.s{seed}",
             command=(sys.executable, "-m", "metta_jobs", "run", self.module, *arguments),
             cwd=project,
             gpus=gpus,
@@ -159,7 +192,19 @@ class ExperimentTool(Tool):
             metrics=tuple(self.metrics_to_track),
             acceptance=self.acceptance,
             remote=self._elsewhere() if self.remote else None,
+            variant=None if seed is None else run,
+            seed=seed,
         )
+
+    def _check_takes_seed(self, arguments: list[str], project: Path) -> None:
+        """Raise InvalidInput where a run cannot be given its seed."""
+        if any(split_argument(argument)[0] == "seed" for argument in arguments):
+            raise InvalidInput("its arguments set seed, and so does seeds: give it one way.")
+        if not takes(self.module, arguments, "seed", project):
+            raise InvalidInput(
+                f"seeds gives every run a seed=N, and {self.module} takes none: give that function a parameter "
+                "`seed: int`, and hand it to what it returns."
+            )
 
     def _elsewhere(self) -> RemoteConfig:
         asked: dict[str, Any] = {"nodes": self.nodes, "gpus": self.gpus, "infra": self.infra}
@@ -168,9 +213,9 @@ class ExperimentTool(Tool):
         try:
             return RemoteConfig(**{key: value for key, value in asked.items() if value is not None} | self.sky)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "remote"
-            raise InvalidInput(f"{where}: {first['msg'].removeprefix('Value error, ')}.") from error
+            loc = error.errors()[0]["loc"]
+            path = "" if loc and loc[0] in asked and loc[0] not in self.sky else "sky."
+            raise InvalidInput(explain(error, RemoteConfig, path=path)) from error
 
     def _local_gpus(self, project: Path) -> float:
         if self.remote:
@@ -179,7 +224,7 @@ class ExperimentTool(Tool):
             return self.gpus
         return 1 if find_gpus(Settings.load(project)) else 0
 
-    def _notebook_job(self, group: str, project: Path) -> JobConfig:
+    def _notebook_job(self, group: str, project: Path, runs: Sequence[JobConfig]) -> JobConfig:
         if find_spec("nbformat") is None or find_spec("matplotlib") is None:
             raise MissingExtra(
                 "The notebook needs packages that are not installed: install metta-jobs[notebook], or say "
@@ -196,7 +241,7 @@ class ExperimentTool(Tool):
             kind="notebook",
             command=tuple(command),
             cwd=project,
-            depends_on=tuple(Dependency(job=run, kind=DependencyKind.AFTERANY) for run in self.runs),
+            depends_on=tuple(Dependency(job=run.name, kind=DependencyKind.AFTERANY) for run in runs),
             metrics=tuple(self.metrics_to_track),
         )
 

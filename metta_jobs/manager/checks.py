@@ -37,6 +37,7 @@ def check_jobs(configs: Sequence[JobConfig], project: Path, machine: Machine | N
     seen: dict[tuple[object, ...], JobConfig] = {}
     checked = []
     for config in configs:
+        _check_retry(config)
         # Thousands of jobs of one group differ in their arguments, not in what is checked here.
         alike = (config.command[0], config.cwd, config.env.get("PATH"), config.gpus, config.cpus, config.memory_gb)
         like = seen.get((*alike, config.remote, config.secrets))
@@ -44,6 +45,17 @@ def check_jobs(configs: Sequence[JobConfig], project: Path, machine: Machine | N
             like = seen[(*alike, config.remote, config.secrets)] = _checked(config, slots, project)
         checked.append(config.model_copy(update={"cwd": like.cwd}))
     return checked
+
+
+def _check_retry(config: JobConfig) -> None:
+    """Exit codes that no command can fail with would be waited for in vain."""
+    for field in ("on", "never_on"):
+        causes = getattr(config.retry, field, ())
+        if wrong := [cause for cause in causes if isinstance(cause, int) and not 1 <= cause <= 255]:
+            raise InvalidInput(
+                f"The job {config.name!r}: retry.{field} has {wrong[0]}, and no command fails with that: exit codes of "
+                "failures are from 1 to 255."
+            )
 
 
 def _checked(config: JobConfig, slots: Slots, project: Path) -> JobConfig:
@@ -99,7 +111,13 @@ def changed(config: JobConfig, arguments: Sequence[str], project: Path, machine:
         field = key.split(".")[0]
         if field in _FIXED:
             raise InvalidInput(f"{field} of a job that is stored cannot be changed: submit another job.")
-        (own if field in JobConfig.model_fields or not _runs_recipe(config) else recipe).append(argument)
+        if field == "seed" and config.seed is not None:
+            raise InvalidInput(
+                f"{config.name} is seed {config.seed} of its variant, and results are told by seed: submit another job "
+                "for another one."
+            )
+        of_job = field in JobConfig.model_fields and field not in _LABELS
+        (own if of_job or not _runs_recipe(config) else recipe).append(argument)
     if recipe:
         module, *stored = config.command[len(_RECIPE_COMMAND) :]
         new = {split_argument(argument)[0]: argument for argument in recipe}
@@ -115,6 +133,7 @@ def changed(config: JobConfig, arguments: Sequence[str], project: Path, machine:
 
 
 _FIXED = ("name", "depends_on", "kind", "remote", "secrets")
+_LABELS = ("variant", "seed")  # of a job that runs a recipe, these mean the recipe's arguments
 
 
 def _runs_recipe(config: JobConfig) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from metta_jobs.daemon import control
@@ -14,13 +14,15 @@ from metta_jobs.environment import environment_id, split
 from metta_jobs.errors import InvalidInput, StoreError
 from metta_jobs.job import JobConfig, check_name
 from metta_jobs.manager.checks import changed, check_jobs
+from metta_jobs.manager.hooks import check_hooks
 from metta_jobs.manager.look import Reader, Target
 from metta_jobs.manager.orphans import Orphan, taken_back
 from metta_jobs.manager.shipping import ship
-from metta_jobs.policy import GroupConfig
+from metta_jobs.paths import find_project
+from metta_jobs.policy import GroupConfig, Hook
 from metta_jobs.recipe.build import override, split_argument
 from metta_jobs.states import JobState
-from metta_jobs.store import capacity, edit, read, wishes
+from metta_jobs.store import capacity, edit, queue, read, wishes
 from metta_jobs.store import submit as store_submit
 from metta_jobs.store.capacity import Machine
 from metta_jobs.views import GroupView, JobView
@@ -63,7 +65,9 @@ class JobManager(Reader):
         try:
             check_name(group)
         except ValueError as error:
-            raise InvalidInput(f"{error}.") from error
+            raise InvalidInput(f"The group: {error}.") from error
+        hooks = {hook for on_end in [*(c.on_end for c in configs), options and options.on_end] for hook in on_end or ()}
+        self._check_hooks(hooks, os.environ)
         checked = check_jobs(configs, self.project_dir, self._machine())
         checked = ship(checked, self.project_dir, self._dir.root / "snapshots")
         variables, secrets = split(os.environ, _secret_names(configs, options))
@@ -178,7 +182,7 @@ class JobManager(Reader):
         elif job.state.terminal:
             how = f"`metta job retry {job.id} key=value` runs it again, changed."
         else:
-            how = "Kill it first."
+            how = f"Kill it first; `metta job retry {job.id} key=value` then runs it again, changed."
         raise InvalidInput(f"Job {job.id} ({job.name}) is {job.state.value}; only a pending job can be edited. {how}")
 
     def edit_group(self, name: str, changes: Sequence[str]) -> GroupView:
@@ -190,6 +194,8 @@ class JobManager(Reader):
         view = self.group(name)
         config = override(GroupConfig(), changes)
         values = {key: getattr(config, key) for key in (split_argument(text)[0].split(".")[0] for text in changes)}
+        if config.on_end and view.jobs:  # told with what the submitter of its newest job had
+            self._check_stored_hooks(config.on_end, view.jobs[-1].id)
         with self._store.write() as connection:
             group_id = read.group_id(connection, view.name)
             assert group_id is not None
@@ -197,20 +203,25 @@ class JobManager(Reader):
         control.ensure(self._dir)
         return self.group(name)
 
-    def move(self, targets: Sequence[Target], *, before: int | None = None) -> list[JobView]:
+    def move(self, targets: Sequence[Target], *, before: Target | None = None) -> list[JobView]:
         """Put pending jobs into the queue just before another pending job, or first of all; return those moved.
 
         They come in the order given, those of a group by id, and get that job's priority. Raises InvalidInput when none
-        of them is pending.
+        of them is pending, and UnknownName.
         """
-        movable = {job.id for job in self.jobs(targets) if job.state is JobState.PENDING and job.id != before}
+        other = None if before is None else self.one(before)
+        movable = {job.id for job in self.jobs(targets) if job.state is JobState.PENDING and job != other}
         given = dict.fromkeys(job_id for target in targets for job_id in self.ids([target]))
         ids = [job_id for job_id in given if job_id in movable]
-        if before is not None and self.job(before).state is not JobState.PENDING:
-            raise InvalidInput(f"Job {before} is not pending, so it has no place in the queue.")
+        if other is not None and other.state is not JobState.PENDING:
+            raise InvalidInput(
+                f"Job {other.id} ({other.name}) is {other.state.value}, not pending, so it has no place in the queue."
+            )
         if not ids:
             raise InvalidInput("None of these jobs is pending, so there is nothing to move.")
-        moved = self._write(lambda c: edit.place_jobs(c, self._clock.now(), ids, before=before))
+        moved = self._write(
+            lambda c: edit.place_jobs(c, self._clock.now(), ids, before=None if other is None else other.id)
+        )
         control.ensure(self._dir)
         return self.jobs(moved)
 
@@ -237,7 +248,23 @@ class JobManager(Reader):
         with self._store.read() as connection:
             stored = {job_id: edit.config_of(connection, job_id) for job_id in ids}
         machine = self._machine()
-        return {job_id: changed(config, changes, self.project_dir, machine) for job_id, config in stored.items()}
+        new = {job_id: changed(config, changes, self.project_dir, machine) for job_id, config in stored.items()}
+        for job_id, config in new.items():
+            if config.on_end and config.on_end != stored[job_id].on_end:
+                self._check_stored_hooks(config.on_end, job_id)
+        return new
+
+    def _check_stored_hooks(self, hooks: Sequence[Hook], job_id: int) -> None:
+        """Refuse hooks that could not tell of the end of a stored job."""
+        with self._store.read() as connection:
+            variables, hidden = queue.environment_of(connection, job_id)
+        self._check_hooks(hooks, variables, hidden)
+
+    def _check_hooks(
+        self, hooks: Iterable[Hook], variables: Mapping[str, str], hidden: Collection[str] = frozenset()
+    ) -> None:
+        if hooks:
+            check_hooks(hooks, find_project(self._dir.root.parent), variables, hidden)
 
     def _machine(self) -> Machine | None:
         """What the running daemon gives out, whatever this shell says of it; None when none runs."""

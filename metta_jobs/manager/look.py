@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -20,7 +21,7 @@ from metta_jobs.store.words import AGAIN
 from metta_jobs.views import EventView, GroupSummary, GroupView, JobView, Silence
 
 Target = int | str
-"""A job's id, a group's name, or "group/job"."""
+"""A job's id, a group's name, "group/job", or "group/variant" for all seeds of a variant."""
 
 _NO_ID = 2**62  # greater numbers do not fit the database, and name no job either
 
@@ -82,7 +83,7 @@ class Reader:
             found = read.group_view(connection, self._dir, name)
             if found is None:
                 raise self._no_group(name, read.group_names(connection))
-        return replace(found, jobs=tuple(self._explained(found.jobs)))
+            return replace(found, jobs=tuple(self._explained(connection, found.jobs)))
 
     def _no_group(self, name: str, known: Sequence[str]) -> UnknownName:
         hint = nearest(name, known) or (" `metta job list` shows those there are." if known else "")
@@ -92,16 +93,24 @@ class Reader:
         """One job. Raises UnknownName."""
         return self.jobs([job_id])[0]
 
+    def one(self, target: Target) -> JobView:
+        """The single job that a target names. Raises UnknownName, or InvalidInput when it names another number."""
+        found = self.jobs([target])
+        if len(found) != 1:
+            how = f"as {found[0].group}/{found[0].name}" if "/" in str(target) and found else f"as {target}/NAME"
+            raise InvalidInput(f"{target} names {len(found)} jobs; name one, by its id or {how}.")
+        return found[0]
+
     def jobs(self, targets: Sequence[Target]) -> list[JobView]:
-        """The jobs that the targets name (ids, groups, or "group/job"), by id. Raises UnknownName."""
+        """The jobs that the targets name (ids, groups, "group/job", "group/variant"), by id. Raises UnknownName."""
         ids = self.ids(targets)
         with self._store.read() as connection:
-            found = read.job_views(connection, self._dir, ids)
+            found = self._explained(connection, read.job_views(connection, self._dir, ids))
         if missing := set(ids) - {job.id for job in found}:
             raise UnknownName(
                 f"There is no job {min(missing)}. `metta job list GROUP` shows the ids of a group's jobs."
             )
-        return self._explained(found)
+        return found
 
     def ids(self, targets: Sequence[Target]) -> list[int]:
         """The ids that the targets name, in order; a number is not looked up. Raises UnknownName."""
@@ -115,20 +124,26 @@ class Reader:
                 members = read.job_names(connection, group)
                 if not members and read.group_id(connection, group) is None:
                     raise self._no_group(group, read.group_names(connection))
-                if slash and name not in members:
-                    raise UnknownName(f"The group {group!r} has no job {name!r}.{nearest(name, members)}")
-                ids.update([members[name]] if slash else members.values())
+                if not slash:
+                    ids.update(members.values())
+                elif name in members:
+                    ids.add(members[name])
+                else:
+                    variants = read.variant_members(connection, group)
+                    if name not in variants:
+                        hint = nearest(name, [*members, *variants])
+                        raise UnknownName(f"The group {group!r} has no job {name!r}.{hint}")
+                    ids.update(variants[name])
         return sorted(ids)
 
-    def _explained(self, jobs: Sequence[JobView]) -> list[JobView]:
-        """The same jobs, the pending ones with what they wait for: worked out from the state, so never out of date."""
+    def _explained(self, connection: sqlite3.Connection, jobs: Sequence[JobView]) -> list[JobView]:
+        """The same jobs, the pending ones with what they wait for: worked out from the state at the same moment."""
         pending = [job.id for job in jobs if job.state is JobState.PENDING]
         if not pending:
             return list(jobs)
         from metta_jobs.manager.reasons import reasons_of  # most of the time nothing is pending
 
-        with self._store.read() as connection:
-            reasons = reasons_of(connection, pending, self._clock.now())
+        reasons = reasons_of(connection, pending, self._clock.now())
         return [
             replace(job, reason=_reason(reasons.get(job.id), job.reason)) if job.state is JobState.PENDING else job
             for job in jobs
@@ -166,7 +181,10 @@ class Reader:
         job = self.job(job_id)
         number = max(job.attempt, 1) if attempt is None else attempt
         if not 1 <= number <= max(job.attempt, 1):
-            raise UnknownName(f"Job {job_id} has no attempt {number}; it has {job.attempt}.")
+            there = "its only one is 1" if job.attempt == 1 else f"they go from 1 to {job.attempt}"
+            raise UnknownName(
+                f"Job {job_id} has no attempt {number}: {there if job.attempt else 'it has not been started yet'}."
+            )
         return self._dir.attempt(job_id, number) / "output.log"
 
     def daemon(self) -> Holder | None:

@@ -16,15 +16,19 @@ from metta_jobs.settings import Settings
 
 
 class SkyError(MettaError):
-    """SkyPilot could not be asked, or refused."""
+    """SkyPilot could not be asked, or refused; `kind` as in the client's Answer, or "late" when none came in time."""
+
+    def __init__(self, message: str, kind: str | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class Sky:
     """A worker of our own, for as long as the `with` block lasts. Its start takes about five seconds."""
 
-    def __init__(self, state_dir: Path, project: Path) -> None:
+    def __init__(self, state_dir: Path, project: Path, log_path: Path | None = None) -> None:
         python = find_python(Settings.load(project).sky_python)
-        self._client = SkyClient(lambda: python, state_dir / "sky-asked.log")
+        self._client = SkyClient(lambda: python, log_path or state_dir / "sky-asked.log")
 
     def __enter__(self) -> Sky:
         return self
@@ -43,13 +47,13 @@ class Sky:
                 return value
             descriptor = self._client.fileno()
             select.select([] if descriptor is None else [descriptor], [], [], 0.2)
-        raise SkyError(f"SkyPilot has not answered in {timeout_s:.0f} s. `sky api status` tells more.")
+        raise SkyError(f"SkyPilot has not answered in {timeout_s:.0f} s. `sky api status` tells more.", "late")
 
     def _answer(self, ticket: int) -> Mapping[str, Any] | None:
         for answer in self._client.answers():
             if answer.ticket == ticket:
                 if answer.value is None:
-                    raise SkyError(f"SkyPilot: {answer.error}.".replace("..", "."))
+                    raise SkyError(f"SkyPilot: {answer.error}.".replace("..", "."), answer.kind)
                 return answer.value
         return None
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from metta_jobs.metrics.names import STEP_KEYS as STEP_KEYS
+from metta_jobs.views import Progress as Progress
 
 #: What one call of a logger stored: metric name to value. `_step` is always there and counts log calls over all
 #: fragments of a run; `_fragment` is there when the run was started again, and counts its starts.
 Row = dict[str, Any]
-
-#: Where a row stands on the x axis: the first of these that was logged with it.
-STEP_KEYS = ("metric/agent_step", "global_step", "_step")
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,43 @@ class RunInfo:
 
 
 class Source(Protocol):
-    """A place where one run's metrics can be read."""
+    """A place where one run's metrics can be read row by row."""
 
     def rows(self, keys: Collection[str] | None = None) -> Iterator[Row]:
         """Yield all rows so far in the order of logging, each with only `keys` (None: all) beside `_step`."""
 
     def info(self) -> RunInfo:
         """Return what is known now about the run."""
+
+
+class MetricsSource(Protocol):
+    """The metrics of one run, wherever they are kept. We only ever read what the run writes.
+
+    `kind` names the source: "wandb" (the log on disk), "tensorboard", "csv", "jsonl", "wandb-api".
+    """
+
+    @property
+    def kind(self) -> str: ...
+
+    def history(self, run_keys: Sequence[str], samples: int | None = 1000) -> dict[str, Series]:
+        """Return one series per key, empty when it was never logged, of at most `samples` points (None: all).
+
+        The lowest and the highest of what the source gives are among the points. A canonical name that was never
+        logged gives what was logged under another well-known one (names.py). Raises OSError when a file may not be
+        read, WandbError when W&B cannot be asked.
+        """
+
+    @property
+    def summary(self) -> Mapping[str, Any]:
+        """The last value of every metric, and what the run has put into its summary."""
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The run's configuration, as far as it was logged."""
+
+    @property
+    def progress(self) -> Progress:
+        """The newest values."""
 
 
 def as_number(value: object) -> float | None:

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import math
-from collections import deque
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-from metta_jobs.metrics.base import STEP_KEYS, Row, RunInfo, as_number
-from metta_jobs.metrics.wandb_framing import LogTail, find_logs
-from metta_jobs.metrics.wandb_log import step_shift
-from metta_jobs.metrics.wandb_records import DECODE_ERRORS, HISTORY, SUMMARY, apply, find_message, history_row
-from metta_jobs.views import Progress as Progress
-
-#: Names of a run's planned number of steps, best first, wherever they stand in its config.
-TOTAL_KEYS = ("total_timesteps", "total_steps")
-_AXES = STEP_KEYS[:-1]
-_WINDOW_BYTES = 1 << 20
+from metta_jobs.metrics.base import Progress as Progress
+from metta_jobs.metrics.base import Row, as_number
+from metta_jobs.metrics.names import STEP_KEYS, first_of, spellings
+from metta_jobs.metrics.reading import progress_of
+from metta_jobs.metrics.tables import newest_of_csv, newest_of_json_lines
+from metta_jobs.metrics.tensorboard import prefix_of
+from metta_jobs.metrics.tfevents import EventTail
+from metta_jobs.metrics.walk import CSV_NAMES, telling_files
+from metta_jobs.metrics.wandb_progress import WandbFollower
 
 
 class ProgressReader:
-    """Follows the log of the job whose attempt folder is `folder`; `keys` are to be among Progress.values."""
+    """Follows whatever the job whose attempt folder is `folder` logs: W&B's log, event files, CSV or JSON lines.
+
+    A canonical key that is not logged stands for its other well-known names (names.py). `keys` are to be among
+    Progress.values.
+    """
 
     def __init__(
         self,
@@ -34,131 +36,95 @@ class ProgressReader:
         self.folder = folder
         self.reward_key = reward_key
         self.sps_key = sps_key
-        self.keys = tuple(sorted(set(keys)))
-        self._starts: dict[Path, _Start] = {}
+        self._measured = spellings(reward_key), spellings(sps_key)
+        self._keys = {key: spellings(key) for key in sorted(set(keys))}
+        self._wandb = WandbFollower(folder, (*self._measured, *self._keys.values()))
+        self._files: dict[Path, _Follower] = {}
 
     def poll(self) -> Progress:
-        """Read what is new and return the newest values. Raises OSError when a log may not be read.
+        """Read what is new and return the newest values. Raises OSError when a log may not be read."""
+        newest, total = self._wandb.poll()
+        first = self._progress(newest, total)
+        if first.reward is not None:
+            return first
+        return _together([first, *(self._progress(one, total) for one in self._others())])
 
-        A long log that is new to this reader is read at its ends, if they tell everything.
-        """
-        newest: Row = {}
-        total: float | None = None
-        next_step: dict[str | None, int] = {}
-        for path in find_logs(self.folder):
-            start = self._starts.get(path)
-            if start is None:
-                start = self._starts[path] = _Start(path, (self.reward_key, self.sps_key, *self.keys))
-            start.poll()
-            newest |= start.newest
-            if start.first_step is not None:
-                run_id, first, last = start.info.run_id, start.first_step, start.last_step
-                newest["_step"] = last + step_shift(first, next_step.get(run_id, 0))
-                next_step[run_id] = newest["_step"] + 1
-            found = find_total(start.info.config)
-            total = total if found is None else found
-        return Progress(
-            steps=as_number(next((newest[key] for key in STEP_KEYS if key in newest), None)),
-            total=total,
-            reward=as_number(newest.get(self.reward_key)),
-            sps=as_number(newest.get(self.sps_key)),
-            updated_at=as_number(newest.get("_timestamp")),
-            values={key: value for key in self.keys if (value := as_number(newest.get(key))) is not None},
-        )
+    def _progress(self, newest: Row, total: float | None) -> Progress:
+        logged = {key: first_of(names, newest) for key, names in self._keys.items()}
+        values = {key: as_number(newest[name]) for key, name in logged.items() if name is not None}
+        numbers = {key: value for key, value in values.items() if value is not None}
+        return replace(progress_of(newest, total, *self._measured), values=numbers)
 
+    def _others(self) -> list[Row]:
+        """The newest values of each kind of file that is no W&B log."""
+        events: Row = {}
+        tables: list[Row] = []
+        for path in telling_files(self.folder):
+            follower = self._files.get(path)
+            if follower is None:
+                follower = self._files[path] = self._follow(path)
+            row = follower.poll()
+            if isinstance(follower, _Events):
+                events |= {key: value for key, value in row.items() if key != "_step"}
+                events["_step"] = max(row.get("_step", 0), events.get("_step", 0))
+            else:
+                tables.append(row)
+        return [events, *tables] if events else tables
 
-class _Start:
-    """The newest values in the log of one start of a run."""
-
-    def __init__(self, path: Path, measured: tuple[str, ...]) -> None:
-        self.info = RunInfo()
-        self.newest: Row = {}
-        self.first_step: int | None = None
-        self.last_step = 0
-        self._tail = LogTail(path)
-        self._measured = measured
-        self._keys = frozenset(key.encode() for key in (*measured, *_AXES, "_timestamp"))
-        self._opened = False
-
-    def poll(self) -> None:
-        if not self._opened:
-            self._opened = True
-            if self._tail.size() > 4 * _WINDOW_BYTES:
-                self._open_long()
-        self._read()
-
-    def _open_long(self) -> None:
-        """Read the first and the last stretch, and what lies between only when they do not tell everything."""
-        self._read(_WINDOW_BYTES)
-        between = self._tail.offset
-        head, self.newest = self.newest, {}
-        self._tail.skip_to_last(_WINDOW_BYTES)
-        self._read()
-        known = all(key in self.newest for key in self._measured) and any(key in self.newest for key in _AXES)
-        if not known or find_total(self.info.config) is None:
-            self.newest = head
-            self._tail.offset = between
-
-    def _read(self, most: int | None = None) -> None:
-        for records in self._tail.batches(most):
-            if self.first_step is None:
-                self._find_first(records)
-            self._take(records)
-
-    def _find_first(self, records: list[bytes]) -> None:
-        for record in records:
-            kind, start, end = _message(record)
-            if kind == HISTORY:
-                row = _row(record, start, end, frozenset())
-                self.first_step = row.get("_step")
-                return
-
-    def _take(self, records: list[bytes]) -> None:
-        """Go from the newest record back, and decode only the newest value of each metric."""
-        missing = self._keys
-        found: Row = {}
-        others: list[tuple[bytes, int, int, int]] = []
-        for record in reversed(records):
-            kind, start, end = _message(record)
-            if kind == HISTORY:
-                if "_step" not in found or any(key in record for key in missing):
-                    row = _row(record, start, end, missing)
-                    found = {**row, **found}
-                    missing = missing - {key.encode() for key in row}
-            elif kind and kind != SUMMARY:
-                others.append((record, kind, start, end))
-        for record, kind, start, end in reversed(others):
-            with suppress(*DECODE_ERRORS):  # a record of a later wandb: its news is lost, the rest is not
-                apply(self.info, record, kind, start, end)
-        self.last_step = found.pop("_step", self.last_step)
-        self.newest |= found
+    def _follow(self, path: Path) -> _Follower:
+        if "tfevents" in path.name:
+            wanted = {*chain(*self._measured, *self._keys.values()), *STEP_KEYS}
+            return _Events(path, prefix_of(self.folder, path), wanted)
+        return _Table(path)
 
 
-def _message(record: bytes) -> tuple[int, int, int]:
-    try:
-        return find_message(record)
-    except DECODE_ERRORS:
-        return 0, 0, 0
+class _Follower(Protocol):
+    def poll(self) -> Row: ...
 
 
-def _row(record: bytes, start: int, end: int, wanted: frozenset[bytes]) -> Row:
-    try:
-        return history_row(record, start, end, wanted)
-    except DECODE_ERRORS:
-        return {}
+class _Events:
+    """The newest scalars of one event file."""
+
+    def __init__(self, path: Path, prefix: str, wanted: Iterable[str]) -> None:
+        self._tail = EventTail(path)
+        self._prefix = prefix
+        self._wanted = frozenset(wanted)
+        self._newest: Row = {}
+
+    def poll(self) -> Row:
+        for step, at, tag, value in self._tail.poll():
+            self._newest["_step"], self._newest["_timestamp"] = step, at
+            for key in (tag, self._prefix + tag):
+                if key in self._wanted:
+                    self._newest[key] = value
+        return self._newest
 
 
-def find_total(config: Mapping[str, Any]) -> float | None:
-    """Return the planned number of steps from a run's config, the least deeply nested `total_timesteps` first."""
-    for name in TOTAL_KEYS:
-        level: deque[Mapping[str, Any]] = deque([config])
-        while level:
-            place = level.popleft()
-            value = place.get(name)
-            if isinstance(value, Mapping):
-                value = value.get("value")  # how W&B's own files nest a config value
-            number = None if isinstance(value, bool) else as_number(value)
-            if number is not None and 0 < number < math.inf:
-                return number
-            level.extend(inner for inner in place.values() if isinstance(inner, Mapping))
-    return None
+class _Table:
+    """The newest cells of a CSV or JSON-lines file, read again when the file has changed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen = (0, 0)
+        self._newest: Row = {}
+
+    def poll(self) -> Row:
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return self._newest
+        if (now := (found.st_mtime_ns, found.st_size)) != self._seen:
+            read = newest_of_csv if self._path.name in CSV_NAMES else newest_of_json_lines
+            self._newest, self._seen = {"_timestamp": found.st_mtime, **read(self._path)}, now
+        return self._newest
+
+
+def _together(found: list[Progress]) -> Progress:
+    """The first that has a reward, else steps; what it lacks is filled in from the others."""
+    main = next((one for one in found if one.reward is not None), None) or next(
+        (one for one in found if one.steps is not None), Progress()
+    )
+    for other in found:
+        lacking = {name: value for name, value in vars(other).items() if getattr(main, name) is None}
+        main = replace(main, **lacking, values={**other.values, **main.values})
+    return main

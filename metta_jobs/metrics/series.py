@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
+from itertools import islice
+from operator import le
 
-from metta_jobs.metrics.base import STEP_KEYS, Row, Series, Source, as_number
-from metta_jobs.metrics.wandb_log import WandbFolder
-
-
-def read_series(folder: Path, keys: Sequence[str], max_points: int | None = 1000) -> dict[str, Series]:
-    """Read the metrics that the job with the attempt folder `folder` has logged so far.
-
-    Every key is a series of its own, empty when it was never logged, with at most `max_points` points (None: all).
-    The x axis is the metric `metric/agent_step` if it was logged together with the key, else `global_step`, else
-    wandb's count of log calls. Where a resumed run did steps again, the later values replace the earlier. Raises
-    OSError when a log may not be read.
-    """
-    return {key: thin(series, max_points) for key, series in collect(WandbFolder(folder), keys).items()}
+from metta_jobs.metrics.base import Row, Series, Source, as_number
+from metta_jobs.metrics.names import STEP_KEYS, spellings
 
 
 def collect(source: Source, keys: Sequence[str]) -> dict[str, Series]:
-    """Read all points of each key from `source`."""
+    """Read all points of each key from `source`, by exactly these names."""
     collectors = {key: _Collector() for key in keys}
+    pairs = list(collectors.items())
     for row in source.rows({*keys, *STEP_KEYS}):
-        for key, collector in collectors.items():
+        place = None
+        for key, collector in pairs:
             if key in row:
-                collector.add(row, row[key])
+                place = place or _place(row)
+                collector.add(row, row[key], *place)
     return {key: collector.series() for key, collector in collectors.items()}
+
+
+def collect_known(source: Source, keys: Sequence[str]) -> dict[str, Series]:
+    """Read all points of each key; a canonical name that was never logged gives the first other that was."""
+    found = collect(source, list(dict.fromkeys(name for key in keys for name in spellings(key))))
+    return {key: next((found[n] for n in spellings(key) if _was_logged(found[n])), found[key]) for key in keys}
+
+
+def _was_logged(series: Series) -> bool:
+    return bool(len(series) or series.skipped)
 
 
 class _Collector:
@@ -41,9 +44,8 @@ class _Collector:
         self.values: list[float] = []
         self.skipped = 0
 
-    def add(self, row: Row, raw: object) -> None:
+    def add(self, row: Row, raw: object, axis: int, step: float | None) -> None:
         value = as_number(raw)
-        axis, step = _place(row)
         if value is None or step is None or axis > self.axis:
             self.skipped += 1
             return
@@ -63,13 +65,17 @@ class _Collector:
             self.values.pop()
 
     def series(self) -> Series:
+        if all(map(le, self.steps, islice(self.steps, 1, None))):  # the usual case
+            return Series(self.steps, self.values, self.skipped)
         order = sorted(range(len(self.steps)), key=self.steps.__getitem__)
         return Series([self.steps[i] for i in order], [self.values[i] for i in order], self.skipped)
 
 
 def _place(row: Row) -> tuple[int, float | None]:
     for axis, key in enumerate(STEP_KEYS):
-        step = as_number(row.get(key))
+        if key not in row:
+            continue
+        step = as_number(row[key])
         if step is not None and math.isfinite(step):
             return axis, step
     return len(STEP_KEYS), None

@@ -6,8 +6,17 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from metta_jobs.metrics.base import Row, RunInfo
+from metta_jobs.metrics.reading import Reading
 from metta_jobs.metrics.wandb_framing import LogTail, find_logs
-from metta_jobs.metrics.wandb_records import DECODE_ERRORS, HISTORY, SUMMARY, apply, find_message, history_row
+from metta_jobs.metrics.wandb_records import (
+    DECODE_ERRORS,
+    HISTORY,
+    SUMMARY,
+    RowPicker,
+    apply,
+    find_message,
+    history_row,
+)
 
 
 class WandbLog:
@@ -21,7 +30,7 @@ class WandbLog:
         self.tail = LogTail(path)
         self.info = RunInfo()
         self.undecodable = 0
-        self._wanted = None if keys is None else frozenset(key.encode() for key in keys)
+        self._picker = None if keys is None else RowPicker(keys)
         self._summary = summary
 
     def poll(self) -> Iterator[Row]:
@@ -31,27 +40,36 @@ class WandbLog:
                 try:
                     kind, start, end = find_message(record)
                     if kind == HISTORY:
-                        yield history_row(record, start, end, self._wanted)
+                        yield (
+                            history_row(record, start, end, None)
+                            if self._picker is None
+                            else self._picker.row(record, start, end)
+                        )
                     elif kind and (kind != SUMMARY or self._summary):
                         apply(self.info, record, kind, start, end)
                 except DECODE_ERRORS:
                     self.undecodable += 1
 
 
-class WandbFolder:
-    """All that the job with WANDB_DIR `folder` logged: a `Source`.
+class WandbFolder(Reading):
+    """All that was logged with one of `folders` as WANDB_DIR, such as those of a job's attempts, oldest first.
 
     Several logs are the starts of a run that was resumed. As in W&B itself, the `_step` of a start that counts from
     zero again is moved behind the last step of the same run.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    kind = "wandb"
+
+    def __init__(self, *folders: Path) -> None:
+        self.folders = folders
+
+    def _logs(self) -> list[Path]:
+        return [log for folder in self.folders for log in find_logs(folder)]
 
     def rows(self, keys: Collection[str] | None = None) -> Iterator[Row]:
         """Yield all rows of all starts, oldest first."""
         next_step: dict[str | None, int] = {}
-        for fragment, path in enumerate(find_logs(self.folder)):
+        for fragment, path in enumerate(self._logs()):
             log = WandbLog(path, keys)
             shift: int | None = None
             for row in log.poll():
@@ -65,7 +83,7 @@ class WandbFolder:
     def info(self) -> RunInfo:
         """Return the newest start's identity and end, with the config and summary of all."""
         total = RunInfo()
-        for path in find_logs(self.folder):
+        for path in self._logs():
             log = WandbLog(path, keys=(), summary=True)
             for _ in log.poll():
                 pass

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metta_jobs.notebook.results import REWARD, SPS
-from metta_jobs.notebook.runs import runs_of
+from metta_jobs.notebook.runs import REWARD, SPS, runs_of, tracked_metrics
 from metta_jobs.paths import STATE_DIR_NAME, STATE_DIR_VARIABLE, find_project
 from metta_jobs.views import GroupView
 
@@ -31,6 +30,8 @@ def build_notebook(group: GroupView, path: Path, state_dir: Path) -> NotebookNod
     from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
     tracked = tracked_metrics(group)
+    seeded = any(job.variant is not None for job in runs_of(group))
+    plot = "plot_variants" if seeded else "plot"
     texts: list[tuple[str, str]] = [
         ("title", _title(group)),
         ("about-setup", "## Setup"),
@@ -43,14 +44,22 @@ def build_notebook(group: GroupView, path: Path, state_dir: Path) -> NotebookNod
             f"data = results.fetch({'[REWARD, SPS, *TRACKED]' if tracked else '[REWARD, SPS]'}, samples=SAMPLES)",
         ),
         ("about-curves", "## Reward and speed"),
-        ("curves", "results.plot(REWARD, SPS);"),
-        ("about-summary", "## Summary"),
+        ("curves", f"results.{plot}(REWARD, SPS);"),
+    ]
+    if seeded:
+        texts += [
+            ("about-variants", "## Variants, over their seeds"),
+            ("variants", "results.variants(REWARD)"),
+            ("final", "results.plot_final(REWARD);"),
+        ]
+    texts += [
+        ("about-summary", "## Every run" if seeded else "## Summary"),
         ("summary", "results.summary_table()"),
     ]
     if tracked:
         texts += [
             ("about-tracked", "## Tracked metrics"),
-            ("tracked", "results.plot(*TRACKED, columns=3, size=(4.4, 3.0));"),
+            ("tracked", f"results.{plot}(*TRACKED, columns=3, size=(4.4, 3.0));"),
         ]
     texts.append(("more", _MORE))
     cells = [
@@ -68,12 +77,6 @@ def build_notebook(group: GroupView, path: Path, state_dir: Path) -> NotebookNod
     )
     notebook.metadata["metta_jobs"] = {"group": group.name, "digest": digest(notebook)}
     return notebook
-
-
-def tracked_metrics(group: GroupView) -> list[str]:
-    """The metrics that the group's runs ask to follow, beside reward and speed."""
-    named = [key for job in runs_of(group) for key in job.metrics]
-    return [key for key in dict.fromkeys(named) if key not in (REWARD, SPS)]
 
 
 def digest(notebook: NotebookNode) -> str:

@@ -20,11 +20,20 @@ if TYPE_CHECKING:
 #: Told apart by people of every colour vision (Okabe and Ito, 2008), the yellow left out: it fades on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _STYLES = ("-", (0, (1, 1)), "-.")
-_GOING_ON = frozenset({JobState.PENDING, JobState.LAUNCHING, JobState.RUNNING})
+GOING_ON = frozenset({JobState.PENDING, JobState.LAUNCHING, JobState.RUNNING})
 
 
 def plot_metrics(runs: Sequence[RunMetrics], keys: Sequence[str], columns: int, size: tuple[float, float]) -> Figure:
     """Draw one panel for each key, `columns` side by side, `size` inches each; one colour for each run."""
+    figure, panels, across = open_panels(keys, columns, size)
+    for key, axes in zip(keys, panels, strict=True):
+        _draw(axes, key, runs)
+    _add_legend(figure, panels, across)
+    return figure
+
+
+def open_panels(keys: Sequence[str], columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes], int]:
+    """Open a figure with one panel for each key; return it, the panels, and how many stand side by side."""
     require("matplotlib")
     # On a fresh machine matplotlib announces that it builds its font cache; that belongs into no notebook.
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
@@ -39,24 +48,19 @@ def plot_metrics(runs: Sequence[RunMetrics], keys: Sequence[str], columns: int, 
         down, across, figsize=(across * size[0], down * size[1]), squeeze=False, layout="constrained"
     )
     panels: list[Axes] = list(grid.flat)
-    for key, axes in zip(keys, panels, strict=False):
-        _draw(axes, key, runs)
     for axes in panels[len(keys) :]:
         axes.set_visible(False)
-    _add_legend(figure, panels[: len(keys)], across)
-    return figure
+    return figure, panels[: len(keys)], across
 
 
 def _draw(axes: Axes, key: str, runs: Sequence[RunMetrics]) -> None:
-    from matplotlib.ticker import EngFormatter
-
     for number, run in enumerate(runs):
         series = run.series.get(key)
         if series is None or not len(series):
             continue
         colour = COLOURS[number % len(COLOURS)]
         style = _STYLES[number // len(COLOURS) % len(_STYLES)]
-        ended_well = run.job.state is JobState.SUCCEEDED or run.job.state in _GOING_ON
+        ended_well = run.job.state is JobState.SUCCEEDED or run.job.state in GOING_ON
         label = run.job.name if run.job.state is JobState.SUCCEEDED else f"{run.job.name} ({describe_state(run.job)})"
         axes.plot(
             series.steps,
@@ -71,6 +75,13 @@ def _draw(axes: Axes, key: str, runs: Sequence[RunMetrics]) -> None:
         last = next((i for i in reversed(range(len(series))) if math.isfinite(series.values[i])), None)
         if not ended_well and last is not None:
             axes.plot(series.steps[last], series.values[last], "X", color=colour, markersize=9, markeredgecolor="white")
+    dress(axes, key)
+
+
+def dress(axes: Axes, key: str) -> None:
+    """Give a panel of curves over steps its titles, axes and grid; say so where nothing has been drawn."""
+    from matplotlib.ticker import EngFormatter
+
     if not axes.has_data():
         axes.text(0.5, 0.5, "no run has logged this", transform=axes.transAxes, ha="center", va="center", color="0.5")
         axes.set_xticks([])

@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING
 
 from metta_jobs.errors import InvalidInput
 from metta_jobs.manager import JobManager
+from metta_jobs.notebook.bands import Centre, Spread
 from metta_jobs.notebook.extra import require
 from metta_jobs.notebook.plots import plot_metrics
-from metta_jobs.notebook.runs import RunMetrics, describe_state, read_run, runs_of
+from metta_jobs.notebook.runs import REWARD, SPS, RunMetrics, describe_state, read_run, runs_of, tracked_metrics
 from metta_jobs.notebook.tables import Links, SummaryTable, summary_frame
+from metta_jobs.notebook.variant_plots import plot_final, plot_variants
+from metta_jobs.notebook.variants import VariantSummary, summarize
 from metta_jobs.views import GroupView
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-
-
-REWARD = "overview/reward"
-SPS = "overview/sps"
 
 
 def load_group(name: str, state_dir: Path | str | None = None) -> GroupResults:
@@ -42,6 +41,41 @@ def load_group(name: str, state_dir: Path | str | None = None) -> GroupResults:
             return manager.group(name)
 
     return GroupResults(view)
+
+
+def results(group: str, keys: Sequence[str] | None = None, *, state_dir: Path | str | None = None) -> pd.DataFrame:
+    """Return all that the runs of `group` have logged under `keys`: a tidy frame, one row for each point.
+
+    Columns: run, variant, seed (NA where a run has none), step, metric, value. By default reward, speed and the metrics
+    that the runs track. Raises UnknownName when there is no such group.
+
+        >>> data = results("arena_experiment_20260101_120000", ["overview/reward"])
+    """
+    return load_group(group, state_dir).frame(keys)
+
+
+def summary(
+    group: str,
+    metric: str = REWARD,
+    *,
+    baseline: str | None = None,
+    share: float = 0.1,
+    confidence: float = 0.95,
+    lower_is_better: bool = False,
+    state_dir: Path | str | None = None,
+) -> VariantSummary:
+    """Compare the variants of `group` by their final performance: the mean over the last `share` of a seed's steps.
+
+    For each variant: how many seeds succeeded, their mean and interquartile mean with percentile bootstrap intervals,
+    the mean paired difference to `baseline` (the first variant) over seeds that both have, and the probability of
+    improvement, each with its interval (Agarwal et al., NeurIPS 2021). Seeds that did not succeed are named, and in no
+    number. Numbers are in `.frame`; the same data give the same intervals. Raises UnknownName or InvalidInput.
+
+        >>> summary("arena_experiment_20260101_120000").frame.iqm
+    """
+    return load_group(group, state_dir).variants(
+        metric, baseline=baseline, share=share, confidence=confidence, lower_is_better=lower_is_better
+    )
 
 
 class GroupResults:
@@ -122,6 +156,69 @@ class GroupResults:
         """
         keys = keys or (REWARD, SPS)
         return plot_metrics(self._fetched(*keys), keys, columns, size)
+
+    def frame(self, keys: Sequence[str] | None = None) -> pd.DataFrame:
+        """Return all points of metrics as `metta_jobs.notebook.results` does."""
+        require("pandas")
+        import pandas as pd
+
+        keys = list(keys) if keys is not None else [REWARD, SPS, *tracked_metrics(self.group)]
+        parts = [
+            pd.DataFrame(
+                {
+                    "run": run.job.name,
+                    "variant": run.job.variant or run.job.name,
+                    "seed": pd.array([run.job.seed] * len(points[0]), dtype="Int64"),
+                    "step": pd.Series(points[0], dtype=float),
+                    "metric": key,
+                    "value": pd.Series(points[1], dtype=float),
+                }
+            )
+            for run in self._fetched(*keys)
+            for key, points in run.points.items()
+            if key in keys and len(points[0])
+        ]
+        columns = ["run", "variant", "seed", "step", "metric", "value"]
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+
+    def variants(
+        self,
+        metric: str = REWARD,
+        *,
+        baseline: str | None = None,
+        share: float = 0.1,
+        confidence: float = 0.95,
+        lower_is_better: bool = False,
+    ) -> VariantSummary:
+        """Compare the group's variants over their seeds, as `metta_jobs.notebook.summary` does."""
+        return summarize(
+            self._fetched(metric),
+            metric,
+            baseline=baseline,
+            share=share,
+            confidence=confidence,
+            lower_is_better=lower_is_better,
+        )
+
+    def plot_variants(
+        self,
+        *keys: str,
+        columns: int = 2,
+        size: tuple[float, float] = (6.6, 4.2),
+        centre: Centre = "iqm",
+        spread: Spread = "interval",
+    ) -> Figure:
+        """Plot metrics over steps, one colour for each variant: a line through its seeds, a band around it.
+
+        `centre` is "iqm" or "mean", `spread` "interval" (95 % bootstrap) or "range" (lowest to highest seed). Seeds
+        that ended without success are drawn up to a cross and are not in the band. `size` is a panel's, in inches.
+        """
+        keys = keys or (REWARD, SPS)
+        return plot_variants(self._fetched(*keys), keys, columns, size, centre, spread)
+
+    def plot_final(self, metric: str = REWARD, *, share: float = 0.1) -> Figure:
+        """Plot each variant's final performance over its seeds: interquartile mean, 95 % interval, and the seeds."""
+        return plot_final(self.variants(metric, share=share))
 
     def _fetched(self, *keys: str) -> list[RunMetrics]:
         """The metrics of every run, read first when one of `keys` has not been."""

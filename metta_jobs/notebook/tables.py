@@ -99,7 +99,7 @@ class SummaryTable:
                     str(name),
                     str(row["state"]),
                     _whole(row["steps"]),
-                    *(_decimal(row[f"{which} reward"]) for which in ("final", "max", "mean")),
+                    *(decimal(row[f"{which} reward"]) for which in ("final", "max", "mean")),
                     _whole(row["mean SPS"]),
                     _span(row["duration"].total_seconds()),
                 ]
@@ -138,7 +138,8 @@ def _whole(value: float) -> str:
     return f"{value:,.0f}" if math.isfinite(value) else _NONE
 
 
-def _decimal(value: float) -> str:
+def decimal(value: float) -> str:
+    """Return a measured value with three decimals, "–" where there is none."""
     if math.isnan(value):
         return _NONE
     return f"{value:,.3f}" if 0.001 <= abs(value) < 1e6 or value == 0 else f"{value:.3g}"

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 from metta_jobs.errors import InvalidInput, MettaError, UnknownName, nearest
 from metta_jobs.recipe.find import Recipe, find_recipe, own_lines
-from metta_jobs.recipe.values import literal, sentence, type_name, typed
+from metta_jobs.recipe.values import literal, type_name, typed
+from metta_jobs.refusal import allowed, explain
 from metta_jobs.tool import Tool
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -36,6 +37,16 @@ def build(name: str, arguments: Sequence[str], project: Path) -> Tool:
     tool = cast(Tool, _override(tool, _nested(rest), "", tuple(parameters)))
     tool.name_origin(recipe.slug)
     return tool
+
+
+def takes(name: str, arguments: Sequence[str], key: str, project: Path) -> bool:
+    """Whether `key=value` can be given to the recipe beside `arguments`: its function or its tool takes it.
+
+    Raises UnknownName or InvalidInput where the recipe or `arguments` are wrong.
+    """
+    if key in inspect.signature(find_recipe(name, project).function).parameters:
+        return True
+    return key in type(build(name, arguments, project)).model_fields
 
 
 def split_argument(argument: str) -> tuple[str, str]:
@@ -87,7 +98,7 @@ def _call(recipe: Recipe, texts: dict[str, str], project: Path) -> Tool:
     try:
         tool = recipe.function(**values)
     except ValidationError as error:
-        raise InvalidInput(f"{recipe.name}: {_first(error, '')}") from error
+        raise InvalidInput(f"{recipe.name}: {explain(error)}") from error
     except MettaError:
         raise
     except Exception as error:
@@ -121,14 +132,15 @@ def _override(model: Any, overrides: Overrides, path: str, parameters: tuple[str
             values[name] = current | {key: _entry(f"{where}.{key}", entry, texts) for key, entry in given.items()}
         else:
             raise InvalidInput(
-                f"{where} has no fields: it is {type_name(fields[name].annotation)}, so write {where}=value."
+                f"{where} has no fields: it must be {allowed(fields[name].rebuild_annotation(), name)}. "
+                f"Write {where}=value."
             )
     # A default that nobody has touched may follow from the others, so it is not handed on as if it were a wish.
     asked = {name: value for name, value in values.items() if name in overrides or name in model.model_fields_set}
     try:
         return type(model).model_validate(asked)
     except ValidationError as error:
-        raise InvalidInput(_first(error, path)) from error
+        raise InvalidInput(explain(error, type(model), path=path)) from error
 
 
 def _empty(annotation: Any) -> Any:
@@ -142,9 +154,3 @@ def _entry(path: str, given: Any, text: bool) -> Any:
     if isinstance(given, dict):
         raise InvalidInput(f"{path} lies too deep in a dictionary: give the dictionary whole, as JSON.")
     return given if text else literal(given)
-
-
-def _first(error: ValidationError, path: str) -> str:
-    first = error.errors()[0]
-    where = (path + ".".join(str(part) for part in first["loc"])).rstrip(".")
-    return f"{where}: {sentence(first['msg'])}" if where else sentence(first["msg"])

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import TypeAdapter, ValidationError
 
 from metta_jobs.errors import InvalidInput
+from metta_jobs.refusal import explain
 
 
 def literal(text: str) -> Any:
@@ -31,19 +32,7 @@ def typed(path: str, text: str, annotation: Any) -> Any:
         try:
             return adapter.validate_python(text)  # "123" for a string
         except ValidationError:
-            raise InvalidInput(explain(path, text, annotation, first)) from None
-
-
-def explain(path: str, given: object, annotation: Any, error: ValidationError) -> str:
-    """One sentence about the first thing that is wrong with a value."""
-    first = error.errors()[0]
-    where = ".".join([path, *(str(part) for part in first["loc"])])
-    return f"{where}={given!s}: {sentence(first['msg'])} It takes {type_name(annotation)}."
-
-
-def sentence(message: str) -> str:
-    """A message of pydantic's, ending as a sentence; it may begin with a field's name, so its first letter stays."""
-    return f"{message.removeprefix('Value error, ').rstrip('.')}."
+            raise InvalidInput(explain(first, annotation, path=path, given=text)) from None
 
 
 def type_name(annotation: Any) -> str:

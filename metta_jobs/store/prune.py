@@ -116,8 +116,8 @@ def delete(
 
 
 def named_snapshots(connection: sqlite3.Connection) -> set[str]:
-    """The ids of the snapshots that the configurations of stored jobs name."""
-    rows = connection.execute("SELECT config FROM jobs WHERE instr(config, 'snapshots/')")
+    """The ids of the snapshots, and of the trainings' configurations, that the configurations of stored jobs name."""
+    rows = connection.execute("SELECT config FROM jobs WHERE instr(config, 'snapshots/') OR instr(config, 'configs/')")
     return {snapshot for row in rows for snapshot in named_in(row[0])}
 
 

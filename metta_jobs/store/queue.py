@@ -185,6 +185,15 @@ def variables(connection: sqlite3.Connection, environment: str) -> dict[str, str
     return found
 
 
+def environment_of(connection: sqlite3.Connection, job_id: int) -> tuple[dict[str, str], frozenset[str]]:
+    """The environment that a job was submitted from, and the names of those variables in it that are not stored."""
+    row = connection.execute(
+        "SELECT e.variables, e.secrets FROM jobs AS j JOIN environments AS e ON e.hash = j.environment WHERE j.id = ?",
+        (job_id,),
+    ).fetchone()
+    return json.loads(row["variables"]), frozenset(json.loads(row["secrets"]))
+
+
 def holdings(connection: sqlite3.Connection) -> list[Holding]:
     """The slots of this machine that are held, and what runs elsewhere, in the order of the claims."""
     rows = connection.execute(

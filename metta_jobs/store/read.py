@@ -105,6 +105,19 @@ def job_names(connection: sqlite3.Connection, group: str) -> dict[str, int]:
     return {row["name"]: row["id"] for row in rows}
 
 
+def variant_members(connection: sqlite3.Connection, group: str) -> dict[str, list[int]]:
+    """The variants of a group's experiment, each with the ids of its seeds' jobs."""
+    members: dict[str, list[int]] = defaultdict(list)
+    for row in connection.execute(
+        "SELECT json_extract(j.config, '$.variant') AS variant, j.id FROM jobs AS j "
+        "JOIN groups AS g ON g.id = j.group_id WHERE g.name = ? ORDER BY j.id",
+        (group,),
+    ):
+        if row["variant"] is not None:
+            members[row["variant"]].append(row["id"])
+    return members
+
+
 def event_views(
     connection: sqlite3.Connection,
     job_ids: Sequence[int] | None,
@@ -247,6 +260,8 @@ def _view(row: sqlite3.Row, state_dir: StateDir, parents: tuple[ParentView, ...]
         device_share=1 if row["gpu_share"] is None else row["gpu_share"],
         config=config,
         remote=None if row["executor"] == "local" else _remote(row),
+        variant=config.get("variant"),  # jobs of earlier versions have neither
+        seed=config.get("seed"),
     )
 
 

@@ -41,6 +41,11 @@ def fine(check: str, says: str, *details: str) -> Finding:
     return Finding(check, Verdict.OK, says, None, details)
 
 
+def idle(check: str, says: str, remedy: str, *details: str) -> Finding:
+    """It is not there and nothing needs it; `remedy` is for who wants it."""
+    return Finding(check, Verdict.OK, says, remedy, details)
+
+
 def warning(check: str, says: str, remedy: str, *details: str) -> Finding:
     """It works, but somebody should know."""
     return Finding(check, Verdict.WARNING, says, remedy, details)

@@ -1,7 +1,7 @@
 """Removing old groups, rows and files together: planned, shown, and then done group by group.
 
 Rows go first. Whoever dies between rows and files leaves folders that belong to no job, which the next prune finds.
-Snapshots of code may belong to many jobs and go when the last of them is gone.
+Snapshots of code and configurations of trainings may belong to many jobs and go when the last of them is gone.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def carry_out(
     finally:
         store.close()
     for folder, size in planned.orphans.items():
-        if folder.parent != state_dir.snapshots:
+        if folder.parent not in (state_dir.snapshots, state_dir.configs):
             _remove_folder(folder, size, done)
     for snapshot in snapshots:
         found = usage(snapshot)

@@ -77,6 +77,8 @@ def test_move_changes_the_order_of_the_queue(full: JobManager) -> None:
     assert [full.place(job_id)[0] for job_id in (3, 2)] == [0, 1]  # type: ignore[index]
     assert told("move", "g/a", "--before", "3") == "1 job moved: now before job 3.\n"
     assert [full.place(job_id)[0] for job_id in (2, 3)] == [0, 1]  # type: ignore[index]
+    assert told("move", "g/b", "--before", "g/a") == "1 job moved: now before g/a.\n"
+    assert [full.place(job_id)[0] for job_id in (3, 2)] == [0, 1]  # type: ignore[index]
     assert [moved["id"] for moved in told_json("move", "3", "2", "--first")["jobs"]] == [2, 3]
     assert [full.place(job_id)[0] for job_id in (3, 2)] == [0, 1]  # type: ignore[index]
 
@@ -103,18 +105,22 @@ def test_pause_and_resume_say_whether_they_changed_anything(full: JobManager) ->
         ("edit 2", "Missing argument"),
         ("edit 2 env.MY_TOKEN=x", "MY_TOKEN looks like a secret"),
         ("edit 2 name=c", "name of a job that is stored cannot be changed"),
-        ("edit 1 timeout_s=9", "Job 1 (hog) is running; only a pending job can be edited. Kill it first."),
+        (
+            "edit 1 timeout_s=9",
+            "Job 1 (hog) is running; only a pending job can be edited. Kill it first; `metta job retry 1 ",
+        ),
         ("edit 99 timeout_s=9", "There is no job 99."),
         ("edit g/c timeout_s=9", "The group 'g' has no job 'c'."),
         ("edit nobody max_parallel=2", "There is no group 'nobody'."),
         ("edit g max_parallel=0", "max_parallel"),
         ("edit g max_failures=2 max_paralel=2", "Did you mean 'max_parallel'?"),
         ("edit g timeout_s=9", "There is no field 'timeout_s' in GroupConfig."),
-        ("move 3", "Say where to: --first or --before ID."),
-        ("move 3 --first --before 2", "Say where to: --first or --before ID."),
-        ("move 3 --before 1", "Job 1 is not pending, so it has no place in the queue."),
+        ("move 3", "Say where to: --first, or --before ID or GROUP/NAME."),
+        ("move 3 --first --before 2", "Say where to: --first, or --before ID or GROUP/NAME."),
+        ("move 3 --before 1", "Job 1 (hog) is running, not pending, so it has no place in the queue."),
         ("move 3 --before 99", "There is no job 99."),
-        ("move 3 --before g/a", "'g/a' is not a valid int"),
+        ("move 3 --before g/c", "The group 'g' has no job 'c'."),
+        ("move 3 --before g", "g names 2 jobs; name one, by its id or as g/NAME."),
         ("move 1 --first", "None of these jobs is pending, so there is nothing to move."),
         ("move 3 nobody --first", "There is no group 'nobody'."),
         ("pause gg", "There is no group 'gg'."),

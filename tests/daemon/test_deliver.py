@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import time
@@ -49,10 +50,11 @@ def test_what_people_wrote_neither_calls_people_nor_makes_links() -> None:
 def test_every_fact_is_a_printable_variable() -> None:
     found = digest.variables(facts(reason=NASTY))
     assert found["METTA_REASON"] == "$(touch pwned); `touch pwned` [31m --help <!channel> & 'quo\"te @everyone"
-    assert (found["METTA_JOB_ID"], found["METTA_EXIT_CODE"], found["METTA_COUNTS"]) == ("7", "3", "")
+    assert (found["METTA_JOB_ID"], found["METTA_EXIT_CODE"], "METTA_COUNTS" in found) == ("7", "3", False)
+    assert digest.variables(facts(exit_code=None))["METTA_EXIT_CODE"] == ""
     group = digest.variables(digest_facts())
     assert json.loads(group["METTA_COUNTS"])["succeeded"] == 5
-    assert (group["METTA_JOB_NAME"], group["METTA_STATE"]) == ("", "failed")
+    assert ("METTA_JOB_NAME" in group, group["METTA_STATE"]) == (False, "failed")
 
 
 # ---------------------------------------------------------------------------------------------------- commands
@@ -64,6 +66,25 @@ def test_nothing_in_a_fact_is_run_by_a_shell(house: House, tmp_path: Path) -> No
     deliver.deliver(Hook(command=command), facts(reason=NASTY), None, means_of(house))
     assert out.read_text() == "$(touch pwned); `touch pwned` [31m --help <!channel> & 'quo\"te @everyone"
     assert not list(tmp_path.rglob("pwned"))
+
+
+def test_the_environment_holds_what_the_readme_names_and_no_other_end(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("METTA_COUNTS", "of the hook that started the daemon")
+    monkeypatch.setenv("METTA_REASON", "likewise")
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    described = readme[readme.index("Hooks tell that") : readme.index("A message is tried five times")]
+    seen: set[str] = set()
+    for said in (facts(), digest_facts()):
+        out = tmp_path / said["event"]
+        deliver.deliver(Hook(command=("sh", "-c", f"env > {out}")), said, None, means_of(house))
+        found = dict(line.split("=", 1) for line in out.read_text().splitlines() if line.startswith("METTA_"))
+        del found["METTA_GPUS"]  # a setting of all tests
+        assert ("METTA_COUNTS" in found, "METTA_REASON" in found) == (said["event"] == "group_ended", "name" in said)
+        assert not [value for value in found.values() if "likewise" in value or "started the daemon" in value]
+        seen |= set(found)
+    assert seen == set(re.findall(r"METTA_[A-Z_]+", described))
 
 
 def test_a_command_that_hangs_is_ended_with_all_that_it_started(house: House, tmp_path: Path) -> None:

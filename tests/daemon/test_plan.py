@@ -172,6 +172,13 @@ def test_what_a_job_lacks_that_has_waited_long_is_kept_for_it() -> None:
     assert verdicts[2].reason == "the next free CPU slot is kept for job 1, which has waited 6 min"
 
 
+def test_nothing_is_kept_from_jobs_that_are_before_it_in_the_queue() -> None:
+    slots = Slots(Machine(2, 16, reserve_after_s=300), [held(9)])
+    verdicts = look([ready(2), ready(1, Need(cpus=2)), ready(3)], slots, waited={1: 99_999})
+    assert claimed(verdicts) == [2]  # of higher priority: it starts, however long the big one has waited
+    assert verdicts[3].reason.startswith("no free CPU slot")
+
+
 def test_a_free_gpu_is_kept_while_the_rest_of_what_a_job_wants_comes_free() -> None:
     slots = Slots(Machine(4, 16, ("0", "1"), reserve_after_s=300), [held(9, Need(memory_gb=8))])
     jobs = [ready(1, Need(1, memory_gb=12)), ready(2, Need(2)), ready(3, Need(1)), ready(4, Need(0.5)), ready(5)]

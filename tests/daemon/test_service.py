@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from metta_jobs.daemon import control
+from metta_jobs.environment import wandb_run_id
 from metta_jobs.job import JobConfig
 from metta_jobs.manager import JobManager
+from metta_jobs.metrics import discover, read_series
+from metta_jobs.paths import StateDir
 from metta_jobs.states import JobState
 from tests.processes import kill_daemon, metta, until
 
@@ -155,6 +158,8 @@ def test_a_secret_that_a_new_daemon_does_not_know_is_said(manager: JobManager, m
 def test_the_job_s_environment_names_it_and_is_scrubbed(manager: JobManager, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_SERVICE", "somebody-else")
     monkeypatch.setenv("WANDB_RUN_ID", "somebody-else")
+    monkeypatch.setenv("WANDB_SWEEP_PARAM_PATH", "somebody-else")
+    monkeypatch.setenv("WANDB_TAGS", "research,ablation")
     monkeypatch.setenv("METTA_GPUS", "7,8")
     program = "import json, os; print(json.dumps(dict(os.environ)))"
     config = JobConfig(name="a=1", command=(sys.executable, "-c", program), env={"EXTRA": "e"}, gpus=1)
@@ -166,7 +171,9 @@ def test_the_job_s_environment_names_it_and_is_scrubbed(manager: JobManager, mon
     folder = str(manager.job(job.id).folder)
     assert "WANDB_SERVICE" not in environment
     assert environment["EXTRA"] == "e"
-    assert environment["WANDB_RUN_ID"] == f"g-a-1-{job.id}-1"
+    assert environment["WANDB_RUN_ID"] == f"g-a-1-{job.id}-{StateDir(manager.state_dir).mark}"
+    assert environment["WANDB_TAGS"] == "research,ablation"
+    assert "WANDB_SWEEP_PARAM_PATH" not in environment
     assert environment["WANDB_DIR"] == environment["METTA_JOB_DIR"] == folder
     assert (environment["WANDB_RUN_GROUP"], environment["WANDB_NAME"]) == ("g", "a=1")
     assert (environment["WANDB_MODE"], environment["WANDB_RESUME"]) == ("offline", "allow")
@@ -176,6 +183,39 @@ def test_the_job_s_environment_names_it_and_is_scrubbed(manager: JobManager, mon
         str(job.id),
         "1",
     )
+
+
+def test_a_retry_resumes_the_same_wandb_run_whose_curve_goes_on(manager: JobManager) -> None:
+    program = """
+import os, wandb
+again = os.environ["METTA_ATTEMPT"] == "2"
+run = wandb.init(project="toy")
+for step in range(20, 40) if again else range(25):
+    run.log({"charts/episodic_return": step + 100 * again, "global_step": step})
+run.finish()
+raise SystemExit(not again)
+"""
+    config = JobConfig(name="a", command=(sys.executable, "-c", program), env={"WANDB_X_DISABLE_STATS": "true"})
+    (job,) = manager.submit([config], group="g").jobs
+    manager.wait([job.id], timeout_s=60)
+    first = manager.job(job.id).folder
+    manager.retry([job.id])
+    manager.wait([job.id], timeout_s=60)
+    second = manager.job(job.id).folder
+    assert first and second and manager.job(job.id).state is JobState.SUCCEEDED
+    ids = {discover(folder, earlier=False)[0].info().run_id for folder in (first, second)}
+    assert ids == {wandb_run_id(StateDir(manager.state_dir).mark, "g", "a", job.id)}
+    series = read_series(second, ["overview/reward"])["overview/reward"]
+    assert series.steps == [float(step) for step in range(40)]
+    assert series.values == [float(step) for step in range(20)] + [100.0 + step for step in range(20, 40)]
+
+
+def test_a_run_that_the_configuration_names_is_kept(manager: JobManager) -> None:
+    program = "import os; print(*(os.environ[f'WANDB_{n}'] for n in ('RUN_ID', 'NAME', 'RUN_GROUP')))"
+    env = {"WANDB_RUN_ID": "mine", "WANDB_NAME": "n"}
+    (job,) = manager.submit([JobConfig(name="a", command=(sys.executable, "-c", program), env=env)], group="g").jobs
+    manager.wait([job.id], timeout_s=30)
+    assert manager.log_path(job.id).read_text() == "mine n g\n"
 
 
 def test_wandb_is_online_only_when_somebody_is_logged_in(manager: JobManager, monkeypatch: pytest.MonkeyPatch) -> None:

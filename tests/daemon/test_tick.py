@@ -180,10 +180,11 @@ def test_a_refused_launch_is_tried_again_for_as_long_as_it_takes(tmp_path: Path)
     (a,) = add(house, job("a"))
     for _ in range(50):
         tick(house)
-        advance(house, 6)
-    (view,) = views(house, a)
-    assert (view.state, view.reason) == (JobState.LAUNCHING, "cannot be launched: No space left on device")
+        (view,) = views(house, a)
+        assert (view.state, view.reason) == (JobState.LAUNCHING, "cannot be launched: No space left on device")
+        advance(house, 2)
     fake(house).refusing = None
+    advance(house, 6)
     settle(house)
     assert (states(house, a), views(house, a)[0].reason) == ([JobState.RUNNING], None)
 

@@ -29,6 +29,26 @@ def test_frames_look_as_expected(size):
     assert "\n".join(frame_lines(full_snapshot(), *size, fill=True)) + "\n" == frame_path(*size).read_text()
 
 
+NAME = "lr=0.0003,batch=4096,layers=3.seed0"  # 35 cells
+
+
+@pytest.mark.parametrize(
+    ("width", "states", "progress"),
+    [
+        (80, [JobState.PENDING], None),
+        (80, [JobState.SUCCEEDED, JobState.PENDING], None),
+        (80, [JobState.RUNNING, JobState.PENDING], None),  # a plain script: no column of its row has anything to say
+        (120, [JobState.RUNNING], Progress(10.0, 100.0, None, None, None)),
+        (200, [JobState.RUNNING, JobState.FAILED], Progress(10.0, 100.0, 5.0, 1.0, None)),
+    ],
+)
+def test_names_are_whole_where_other_columns_leave_room(width, states, progress):
+    jobs = [make_job(number, NAME, state, reason="waits") for number, state in enumerate(states, 1)]
+    lines = frame_lines(Snapshot(make_group(jobs), NOW, None, {1: Detail(progress=progress)}), width, 24)
+    assert len([line for line in lines if NAME in line]) == len(jobs)
+    assert ("progress" in "\n".join(lines)) == (JobState.RUNNING in states)
+
+
 numbers = st.one_of(st.none(), st.floats(), st.floats(0, 1e9))
 texts = st.text(max_size=60)
 details = st.builds(

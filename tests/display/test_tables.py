@@ -1,3 +1,4 @@
+import dataclasses
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
@@ -54,6 +55,15 @@ def test_a_long_name_is_shortened_in_its_middle_and_the_reason_wraps_in_its_colu
     assert len(lines) > 2
     assert all(not line[:column].strip() for line in lines[2:])
     assert " ".join(line[column:].strip() for line in lines[1:]) == job.reason
+
+
+def test_columns_in_which_nothing_stands_make_room_for_names():
+    pending = [make_job(number, f"{LONG}_{number}", JobState.PENDING) for number in (1, 2)]
+    pending = [dataclasses.replace(job, attempt=0, exit_code=None, reason=None) for job in pending]
+    lines = text_of(render_jobs(make_group(pending), NOW), width=84).splitlines()
+    assert lines[0].split() == ["id", "name", "state", "time"]
+    assert [f"{LONG}_{number}" in lines[number] for number in (1, 2)] == [True, True]
+    assert "exit" in text_of(render_jobs(make_group(pending), NOW), width=120).splitlines()[0]
 
 
 def test_into_a_pipe_a_table_takes_its_natural_width(capsys):

@@ -32,6 +32,7 @@ class FakeSky:
         self.refuse: str | None = None
         self.hidden: set[int] = set()
         self.slow_ids = False
+        self.whose = "http://api as me"
         self._answers: list[Answer] = []
         self._tickets = 0
 
@@ -43,7 +44,7 @@ class FakeSky:
         if self.down:
             return self._say(do, None, "no answer from the API server", "unreachable")
         if self.mood == "lost" and do == "launch":
-            Path(fields["marker"]).touch()
+            Path(fields["marker"]).write_text(self.whose)
         if self.mood in ("lost", "unsent"):
             return self._say(do, None, "the worker died", "died")
         value = getattr(self, f"_{do}")(**fields)
@@ -70,7 +71,7 @@ class FakeSky:
     def _launch(self, name: str, task: Mapping[str, Any], marker: str, **rest: Any) -> dict[str, Any]:
         if self.refuse:
             return {}
-        Path(marker).touch()
+        Path(marker).write_text(self.whose)
         self.launches.append(name)
         number = 1 + max(self.jobs, default=0)
         self.jobs[number] = {"job_id": number, "job_name": name, "status": "PENDING", "task": task}
@@ -83,30 +84,38 @@ class FakeSky:
         known = {i: self.requests[i] for i in ids if i in self.requests}
         return {i: {"status": "RUNNING", "job_ids": None, "error": None} for i in known} if self.slow_ids else known
 
+    def _launches(self, names: list[str], since: str) -> dict[str, Any]:
+        asked: dict[str, list[str]] = {name: [] for name in names}
+        for request, said in self.requests.items():
+            for number in said["job_ids"] or ():
+                if (name := self.jobs[number]["job_name"]) in asked:
+                    asked[name].append(request)
+        return {"requests": asked, "complete": True, "whose": self.whose}
+
     def _queue(
         self, job_ids: list[int] | None = None, name_match: str | None = None, skip_finished: bool = False
     ) -> dict[str, Any]:
-        ended = ("SUCC", "FAIL", "CANCELLED")
         found = [
             {k: v for k, v in job.items() if k != "task"}
             for number, job in self.jobs.items()
             if number not in self.hidden
             and (job_ids is None or number in job_ids)
             and (name_match is None or name_match in job["job_name"])
-            and not (skip_finished and str(job["status"]).startswith(ended))
+            and not (skip_finished and _ended(job))
         ]
         return {"records": found, "complete": True}
 
     def _cancel(self, job_ids: list[int]) -> dict[str, Any]:
         self.cancelled += job_ids
         for number in job_ids:
-            if not str(self.jobs[number]["status"]).startswith(("SUCC", "FAIL", "CANCELLED")):
+            if not _ended(self.jobs[number]):
                 self.jobs[number]["status"] = "CANCELLING"
         return {}
 
     def _log(self, job_id: int, path: str, tail: int | None) -> dict[str, Any]:
         text = self.logs.get(job_id, "")
-        Path(path).write_text(text)
+        if text:  # as the worker: no log, no file
+            Path(path).write_text(text)
         return {"bytes": len(text)}
 
     def _price(self, resources: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,3 +145,7 @@ class FakeSky:
         pack = base64.b64encode(packed.getvalue()).decode()
         self.logs[number] = f"hello\n\n{mark[1]} files {pack}\n\n{mark[1]} outcome {outcome}\n"
         self.set(number, status or ("FAILED" if code else "SUCCEEDED"))
+
+
+def _ended(job: Mapping[str, Any]) -> bool:
+    return str(job["status"]).startswith(("SUCC", "FAIL", "CANCELLED"))

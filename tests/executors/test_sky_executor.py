@@ -83,6 +83,17 @@ def test_a_job_goes_through_skypilot_and_its_evidence_comes_home(house: House, s
     assert view.remote.cost_usd == pytest.approx(1.5 * 7 / 3600)
 
 
+def test_a_job_that_has_printed_nothing_yet_is_nothing_to_warn_of(
+    house: House, sky: FakeSky, caplog: pytest.LogCaptureFixture
+) -> None:
+    (a,) = add(house, remote("a"))
+    pass_time(house, 10)
+    sky.set(1, "RUNNING", job_duration=3.0)
+    pass_time(house, 60)
+    assert states(house, a) == [S.RUNNING]
+    assert caplog.messages == []
+
+
 @pytest.mark.parametrize(
     ("status", "code", "fields", "state", "exit_code", "reason"),
     [
@@ -147,7 +158,7 @@ def test_a_launch_that_never_was_is_looked_for_and_then_reported(house: House, s
     sky.mood = "lost"
     tick(house)
     tick(house)
-    sky.mood = None
+    sky.mood, sky.whose = None, "http://api as somebody else"  # who does not know what was asked in our name
     pass_time(house, 300, 5)
     (view,) = views(house, a)
     assert (view.state, view.reason) == (
@@ -159,6 +170,45 @@ def test_a_launch_that_never_was_is_looked_for_and_then_reported(house: House, s
     assert view.state is S.LOST
     assert "never answered its launch" in (view.reason or "")
     assert sky.launches == []
+
+
+@pytest.mark.parametrize("restarted", [True, False])
+def test_a_launch_that_certainly_never_arrived_is_made_anew(house: House, sky: FakeSky, restarted: bool) -> None:
+    """A daemon and its worker that die between the mark and the request have launched nothing."""
+    (a,) = add(house, remote("a"))
+    sky.mood = "lost"
+    tick(house)
+    tick(house)
+    sky.mood = None
+    if restarted:
+        sky.answers()
+        restart(house, sky)
+    pass_time(house, 30)
+    assert sky.launches == []
+    pass_time(house, 60)
+    assert (len(sky.launches), views(house, a)[0].attempt) == (1, 1)
+    sky.end(1, 0)
+    pass_time(house, 70)
+    assert states(house, a) == [S.SUCCEEDED]
+
+
+def test_a_request_whose_answer_was_lost_is_found_at_the_api_server(house: House, sky: FakeSky) -> None:
+    (a,) = add(house, remote("a"))
+    sky.mood = "dying"
+    tick(house)
+    tick(house)
+    sky.mood = None
+    sky.hidden.add(1)  # accepted, and not in the queue yet
+    sky.slow_ids = True
+    pass_time(house, 300, 5)
+    assert states(house, a) == [S.LAUNCHING]
+    assert (views(house, a)[0].reason or "").startswith("SkyPilot is launching it")
+    sky.hidden.clear()
+    sky.slow_ids = False
+    pass_time(house, 30)
+    sky.end(1, 0)
+    pass_time(house, 70)
+    assert (states(house, a), len(sky.launches)) == ([S.SUCCEEDED], 1)
 
 
 def test_while_skypilot_does_not_answer_nothing_changes(house: House, sky: FakeSky) -> None:

@@ -171,6 +171,7 @@ def test_the_names_that_its_users_know() -> None:
         "module": "toy.train",
         "runs": ["a"],
         "args_per_run": {},
+        "seeds": None,
         "group": None,
         "gpus": None,
         "nodes": 1,

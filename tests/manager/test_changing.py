@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from metta_jobs.errors import InvalidInput, UnknownName
 from metta_jobs.job import JobConfig
 from metta_jobs.manager import JobManager
 from metta_jobs.manager.checks import _RECIPE_COMMAND
+from metta_jobs.manager.reasons import reasons_of
 from metta_jobs.policy import GroupConfig
 from metta_jobs.states import JobState
 from metta_jobs.store import edit
@@ -223,7 +227,7 @@ def test_jobs_move_to_where_they_are_put_in_the_order_given_and_start_in_it(full
     assert queue(full) == [6, 2, 3, 4, 5]
     assert [j.priority for j in full.move([5, "g/d"])] == [9, 9]
     assert queue(full) == [5, 4, 6, 2, 3]
-    full.move(["h"], before=3)
+    full.move(["h"], before="g/c")
     assert queue(full) == [5, 4, 2, 6, 3]
     full.move([3])
     assert queue(full) == [3, 5, 4, 2, 6]
@@ -239,7 +243,10 @@ def test_what_has_no_place_in_the_queue_is_not_moved(full: JobManager) -> None:
     full.submit([job("a"), job("b")], group="g")
     for targets, before, says in (
         ([1], None, "nothing to move"),
-        ([2], 1, "Job 1 is not pending"),
+        ([2], 1, r"Job 1 \(hog\) is running, not pending"),
+        ([2], "full/hog", r"Job 1 \(hog\) is running, not pending"),
+        ([2], "g", "g names 2 jobs; name one, by its id or as g/NAME"),
+        ([2], "g/bb", "The group 'g' has no job 'bb'"),
         ([2], 2, "nothing to move"),
         ([2], 99, "There is no job 99"),
         ([99, 2], None, "There is no job 99"),
@@ -291,3 +298,20 @@ def test_what_is_stored_of_a_changed_job_is_what_is_told(full: JobManager) -> No
         stored = edit.config_of(connection, 2)
     assert json.loads(stored.model_dump_json())["on_end"][0]["on"] == "failure"
     assert (stored.metrics, stored.max_log_mb, full.job(2).metrics) == (("reward",), 5, ("reward",))
+
+
+def test_a_group_and_what_its_jobs_wait_for_are_of_one_moment(
+    full: JobManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full.submit([job("a")], group="g")
+
+    def late(connection: sqlite3.Connection, pending: Sequence[int], now: datetime) -> dict[int, str]:
+        with JobManager(full.state_dir) as other:
+            other.pause("g")
+        return reasons_of(connection, pending, now)
+
+    monkeypatch.setattr("metta_jobs.manager.reasons.reasons_of", late)
+    seen = full.group("g")
+    assert (seen.paused_at, seen.jobs[0].reason == "group paused") == (None, False)
+    later = full.group("g")
+    assert (later.paused_at is not None, later.jobs[0].reason) == (True, "group paused")

@@ -215,6 +215,10 @@ def test_retry_with_changes_runs_what_was_asked_for_or_nothing(manager: JobManag
         ("cpus=9", "9 CPU slots and this machine has 4"),
         ("timout_s=3", "Did you mean 'timeout_s'"),
         ("timeout_s=-1", "greater than 0"),
+        (
+            "retry.on=[999]",
+            r"retry.on has 999, and no command fails with that: exit codes of failures are from 1 to 255",
+        ),
         ("name=c", "cannot be changed"),
         ("env.API_KEY=abc", "looks like a secret"),
     ):

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from wandb_runs import start_logging
 
-from metta_jobs.metrics import Progress, ProgressReader, progress
-from metta_jobs.metrics.progress import find_total
+from metta_jobs.metrics import Progress, ProgressReader, wandb_progress
+from metta_jobs.metrics.reading import find_total
 from metta_jobs.metrics.wandb_framing import find_logs
 
 
@@ -63,7 +63,7 @@ def test_a_long_log_is_read_at_its_ends_with_the_same_answer(
     run_folder: Path, monkeypatch: pytest.MonkeyPatch, reward_key: str
 ) -> None:
     slow = ProgressReader(run_folder, reward_key).poll()
-    monkeypatch.setattr(progress, "_WINDOW_BYTES", 10_000)
+    monkeypatch.setattr(wandb_progress, "_WINDOW_BYTES", 10_000)
     assert sum(log.stat().st_size for log in find_logs(run_folder)) > 4 * 10_000
     assert ProgressReader(run_folder, reward_key).poll() == slow
     assert slow.reward == {"overview/reward": pytest.approx(math.tanh(299 / 300)), "odd": -3.0}.get(reward_key)

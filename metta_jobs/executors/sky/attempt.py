@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from metta_jobs.executors.base import Absent, Alive, Cause, Exited, Failed, Key, Observation, Queued, Stopping
@@ -15,6 +15,8 @@ from metta_jobs.executors.sky.statuses import Seen
 LOOK_FOR_S = 600.0
 MISSING_S = 60.0
 MISSING_ANSWERS = 3
+#: Answers to searches by name that must not hold it before it is given up.
+SEARCHES = 3
 #: An API server that is started anew forgets its requests, and what they were about to start stays where it was: so
 #: long it may (seconds), while nothing says that anybody still works on it.
 STUCK_S = 60.0
@@ -30,13 +32,21 @@ class Attempt:
     ledger: Ledger
     since: float
     seen: Seen | None = None
+    named_at: float | None = None  # when an answer that bore its name was last seen
     adopted: bool = False  # an earlier daemon was about to launch it
     asking: bool = False  # the answer to its launch may still come
     request_failed: str | None = None
+    refused: bool = False  # that is SkyPilot's own word, and not that it has forgotten the request
+    doubted_at: float = 0.0  # since when nobody can answer its launch any more
+    not_requested: bool = False  # the API server was never asked to launch it
+    searched_since: int = 0  # answers to searches by name since that is known
     searched: int = 0  # answers to searches by name that did not hold it
     absent: int = 0  # answers to polls that did not hold it
     absent_since: float | None = None
     inactive_since: float | None = None
+    elsewhere: bool = False  # its id is somebody else's now: it is never to be touched
+    checked: bool = False  # SkyPilot was seen to have it once
+    doubled: str | None = None  # that it has it twice, in words
     stop: Cause | None = None
     stopped_at: float = 0.0
     cancelled_at: float | None = None
@@ -63,9 +73,19 @@ class Attempt:
         return lost and not self.confirmed and not self.asking
 
     @property
+    def never_arrived(self) -> bool:
+        """True when SkyPilot has certainly never heard of it: no request, and no managed job after that (of two
+        answers, the second was asked for after the first)."""
+        return self.not_requested and self.searched_since >= 2 and self.final is None
+
+    @property
     def collects(self) -> bool:
         """True when it has ended by its command, whose evidence must still be fetched."""
         return self.final is None and self.seen is not None and self.seen.status in statuses.RAN
+
+    def is_its_own(self, silent_at: float) -> bool:
+        """Whether its id is its own for certain: a server that was silent may be another one since, with other jobs."""
+        return self.named_at is not None and self.named_at >= silent_at and not self.elsewhere
 
     def stopping(self, now: float) -> Stopping | None:
         """How and since when it is being ended. SkyPilot knows one way to do so, and it is thorough."""
@@ -73,12 +93,20 @@ class Attempt:
 
     def see(self, seen: Seen, now: float) -> bool:
         """Take in an answer; True when it says something new."""
-        self.absent, self.absent_since = 0, None
+        self.absent, self.absent_since, self.elsewhere = 0, None, False
+        if seen.name is not None:  # an id alone may be somebody else's
+            self.named_at = now
+        if seen.status == statuses.UNKNOWN and self.seen is not None:
+            seen = replace(seen, status=self.seen.status)
         self.inactive_since = (self.inactive_since or now) if seen.inactive else None
-        lost = self.inactive_since is not None and now - self.inactive_since > STUCK_S
-        self.stuck |= lost and self.request_failed is not None
+        if self.inactive_since is not None and (self.request_failed is not None or self.ledger.request_id is None):
+            # Of a launch whose answer is lost nobody can be asked whether it is still worked on.
+            patience = STUCK_S if self.request_failed is not None else LOOK_FOR_S
+            self.stuck |= now - self.inactive_since > patience
         if self.stuck and self.stop is None and seen.status == statuses.CANCELLED:
-            self.buried = True
+            if self.refused:
+                self.final = Failed(f"SkyPilot could not launch it: {self.request_failed}", "lost")
+            self.buried = not self.refused
             return True
         before, self.seen = self.seen, seen
         self.ran |= seen.status in statuses.RUNNING or bool(seen.ran_s)
@@ -106,10 +134,11 @@ class Attempt:
     def not_found(self, now: float) -> None:
         """A search by name did not find it."""
         self.searched += 1
+        self.searched_since += self.not_requested
         if self.request_failed is not None and self.searched >= 2:
             # Its launch is known to have failed, and left nothing behind.
             self.final = Failed(f"SkyPilot could not launch it: {self.request_failed}", "lost")
-        elif now - self.since > LOOK_FOR_S:
+        elif now - self.since > LOOK_FOR_S and self.searched >= SEARCHES:
             self.final = Absent(
                 launched=True,
                 stopped=self.stop,
@@ -147,8 +176,11 @@ class Attempt:
                 note = "SkyPilot is launching it"
             return Queued(sent=True, waited_s=waited, stopping=stopping, note=note)
         note = "ended; its log is being fetched" if self.collects else seen.said
-        if self.stuck and stopping is None:
+        if self.stuck and stopping is None and self.refused:
+            note = f"SkyPilot could not launch it: what is left of it is cancelled ({self.request_failed})"
+        elif self.stuck and stopping is None:
             note = "SkyPilot has lost it before it started: it is launched anew when that is cancelled"
-        if seen.status in statuses.STARTING or (seen.status == statuses.CANCELLING and not self.ran):
+        note = self.doubled or note
+        if not self.ran and not self.collects:
             return Queued(sent=True, waited_s=waited, stopping=stopping, note=note)
         return Alive(seen.ran_s, stopping, None if note == "SkyPilot: running" else note)

@@ -6,19 +6,20 @@ attempt in between is what was seen last. What must survive the daemon is in eac
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from metta_jobs.clock import Clock
 from metta_jobs.errors import MettaError
 from metta_jobs.executors.base import Absent, Cause, Failed, Key, LaunchRefused, LaunchSpec, Observation, Queued
-from metta_jobs.executors.sky import statuses
+from metta_jobs.executors.sky import doubles, statuses
 from metta_jobs.executors.sky.attempt import LAST_BREATH_S, Attempt
 from metta_jobs.executors.sky.client import Answer, SkyClient
-from metta_jobs.executors.sky.ledger import MARKER, Ledger, key_of, managed_name, project_id
+from metta_jobs.executors.sky.facts import Facts
+from metta_jobs.executors.sky.ledger import MARKER, Ledger, key_of, managed_name, project_id, sent_to
 from metta_jobs.executors.sky.logs import Logs
 from metta_jobs.executors.sky.questions import Questions
 from metta_jobs.executors.sky.statuses import Seen
@@ -30,6 +31,10 @@ log = logging.getLogger("metta_jobs.daemon")
 
 #: A cancellation that shows no effect is asked for again.
 CANCEL_AGAIN_S = 30.0
+#: What was launched twice is in the queue twice after so long.
+SHOWN_S = 20.0
+#: A launch whose worker has died has reached the API server after so long, if it ever does.
+ARRIVED_S = 30.0
 #: So many launches are under way at once.
 LAUNCHES = 8
 #: A worker without work is ended after so long.
@@ -54,8 +59,7 @@ class SkyExecutor:
         # Launches that were certainly not made: why, and whether that is nobody's fault.
         self._unsent: dict[Key, tuple[str, bool]] = {}
         self._questions = Questions(client, clock)
-        self._changed: set[Key] = set()
-        self._prices: dict[str, float | None] = {}
+        self._facts = Facts(self._questions)
         self._logs = Logs(self._questions.ask, self._folder)
         self._busy_at = 0.0
 
@@ -67,7 +71,7 @@ class SkyExecutor:
 
     def launch(self, spec: LaunchSpec) -> None:
         """Hand it to SkyPilot as soon as few enough launches are under way; once, whatever happens."""
-        if spec.key in self._attempts or spec.key in self._waiting:
+        if self._knows(spec.key):
             return
         try:
             self._find_python()
@@ -78,11 +82,10 @@ class SkyExecutor:
             self._waiting[spec.key] = spec
 
     def _is_there(self, spec: LaunchSpec) -> bool:
-        """True when a managed job is this attempt already: one that it takes back, or that its ledger knows of."""
+        """True when a managed job is this attempt already: one that it takes back."""
         now, told = self._clock.monotonic(), (spec.remote or {}).get("adopted")
         if told is None or told["attempt"] != spec.key[1]:
-            self._adopt(spec.key, now)
-            return spec.key in self._attempts
+            return False
         ledger = Ledger.new(told["name"]).of(told["managed_id"], told["token"])
         try:
             ledger.save(self._folder(spec.key), sync=True)
@@ -98,7 +101,8 @@ class SkyExecutor:
         for key in list(self._waiting)[: max(0, room)]:
             spec = self._waiting.pop(key)
             try:
-                before = Ledger.load(self._folder(key))
+                before, marker = Ledger.load(self._folder(key)), self._folder(key) / MARKER
+                marker.unlink(missing_ok=True)
                 ledger = Ledger.new(managed_name(self._id(), key, spec.name), before.dead if before else ())
                 ledger.save(self._folder(key), sync=True)
             except (OSError, ValueError) as error:
@@ -106,16 +110,14 @@ class SkyExecutor:
                 continue
             self._attempts[key] = Attempt(key, ledger, now, asking=True)
             task = self._tell_first(self._attempts[key], spec)
-            marker = self._folder(key) / MARKER
-            marker.unlink(missing_ok=True)
             self._questions.ask(("launch", key), "launch", name=ledger.name, marker=str(marker), **task)
             self._questions.pace(changed=True)
 
     def _tell_first(self, attempt: Attempt, spec: LaunchSpec) -> dict[str, Any]:
         """Note what is known of a launch beforehand; return its request."""
         request = task_of(spec, attempt.ledger.token)
-        self._note(attempt, {"name": attempt.ledger.name, "nodes": (spec.remote or {}).get("nodes", 1)})
-        self._price(attempt, request["task"]["resources"])
+        self._facts.note(attempt, {"name": attempt.ledger.name, "nodes": (spec.remote or {}).get("nodes", 1)})
+        self._facts.price(attempt, request["task"]["resources"])
         return request
 
     def _launched(self, key: Key, answer: Answer, now: float) -> None:
@@ -130,6 +132,7 @@ class SkyExecutor:
         elif answer.kind != "died" or not (self._folder(key) / MARKER).exists():
             self._not_sent(attempt, answer.error or "SkyPilot cannot be reached", excused=answer.kind != "error")
         else:
+            attempt.doubted_at = now
             log.warning("job %d.%d: the answer to its launch is lost (%s); looking for it", *key, answer.error)
 
     def _not_sent(self, attempt: Attempt, why: str, *, excused: bool) -> None:
@@ -147,8 +150,7 @@ class SkyExecutor:
             for key in [key for key in memory if key not in wanted]:
                 del memory[key]
         for key in keys:
-            if not (key in self._attempts or key in self._waiting or key in self._unsent):
-                self._adopt(key, now)
+            self._knows(key)
         if not keys and not self._questions:
             return {}
         self._busy_at = now
@@ -158,8 +160,13 @@ class SkyExecutor:
         self._ask_what_is_due(now)
         return {key: self._observe(key, now) for key in keys}
 
+    def _knows(self, key: Key) -> bool:
+        """Whether it was launched, and not in vain; of launches by an earlier daemon, its ledger tells."""
+        if key not in self._attempts and key not in self._waiting and key not in self._unsent:
+            self._adopt(key, self._clock.monotonic())
+        return key in self._attempts or key in self._waiting
+
     def _adopt(self, key: Key, now: float) -> None:
-        """An earlier daemon may have launched it: its ledger tells."""
         try:
             ledger = Ledger.load(self._folder(key))
         except (OSError, ValueError) as error:
@@ -167,7 +174,8 @@ class SkyExecutor:
             log.error("job %d.%d: %s", *key, error)
             ledger = Ledger.new(managed_name(self._id(), key, ""))
         if ledger is not None and ledger.sent:
-            self._attempts[key] = Attempt(key, ledger, now, adopted=True)
+            stop = None if ledger.stop is None else Cause(ledger.stop)
+            self._attempts[key] = Attempt(key, ledger, now, adopted=True, stop=stop, stopped_at=now, doubted_at=now)
             self._questions.soon("queue", "search")
 
     def _observe(self, key: Key, now: float) -> Observation:
@@ -192,14 +200,25 @@ class SkyExecutor:
                 self._not_sent(attempt, "an earlier daemon died before it was sent", excused=True)
                 lost.remove(attempt)
         if asked:
-            self._questions.poll("requests", ids=[a.ledger.request_id for a in asked])
+            requests = [a.ledger.request_id for a in asked]
+            self._questions.poll("requests", requests, ids=requests)
         if lost:
-            one = lost[0].ledger.name if len(lost) == 1 else f"metta-{self._id()}-"
-            self._questions.poll("search", name_match=one)
+            self._questions.poll("search", {a.key for a in lost}, name_match=self._name_of(lost))
+        if doubtful := [a for a in lost if a.ledger.request_id is None and now - a.doubted_at > ARRIVED_S]:
+            names = {a.ledger.name: a.key for a in doubtful}
+            since = min(a.ledger.asked_at for a in doubtful)
+            self._questions.poll("launches", names, names=list(names), since=since)
+        if unsure := [a for a in known if a.seen and not a.checked and now - a.since > SHOWN_S]:
+            keys = {a.key for a in unsure}
+            self._questions.poll("doubles", keys, name_match=self._name_of(unsure), skip_finished=True)
         if known:
-            self._questions.poll("queue", job_ids=sorted({a.ledger.managed_id or 0 for a in known}))
-        self._cancel([a for a in known if (a.stop is not None or a.stuck) and a.seen is not None], now)
+            ids = {a.ledger.managed_id or 0 for a in known}
+            self._questions.poll("queue", ids, job_ids=sorted(ids))
+        self._cancel([a for a in known if (a.stop or a.stuck) and a.is_its_own(self._questions.failed_at)], now)
         self._logs.ask_what_is_due(attempts, now, quiet=self._questions.silence is not None)
+
+    def _name_of(self, attempts: Sequence[Attempt]) -> str:
+        return attempts[0].ledger.name if len(attempts) == 1 else f"metta-{self._id()}-"
 
     def _cancel(self, attempts: Sequence[Attempt], now: float) -> None:
         late = [a for a in attempts if a.cancelled_at is None or now - a.cancelled_at >= CANCEL_AGAIN_S]
@@ -219,53 +238,63 @@ class SkyExecutor:
             case "log" | "tail":
                 self._logs.take(self._attempts.get(about), answer, now, whole=kind == "log")
             case "price":
-                self._prices[about] = price = (answer.value or {}).get("hourly_usd")
-                for attempt in self._attempts.values():
-                    if attempt.priced_as == about and price is not None:
-                        self._note(attempt, {"hourly_usd": price})
+                self._facts.priced(about, answer.value, self._attempts.values())
             case "cancel" if answer.value is None:
                 log.warning("SkyPilot could not cancel: %s", answer.error)
             case "queue" if answer.value is not None:
-                self._polled(answer.value, now)
-            case "search" if answer.value is not None:
-                self._found(answer.value, now)
+                self._polled(answer.value, about, now)
+            case "search" | "doubles" if answer.value is not None:
+                self._found(answer.value, about, now)
             case "requests" if answer.value is not None:
-                self._confirmed(answer.value)
+                self._confirmed(answer.value, about)
+            case "launches" if answer.value is not None:
+                self._arrived(answer.value, about)
 
-    def _polled(self, value: Mapping[str, Any], now: float) -> None:
+    def _polled(self, value: Mapping[str, Any], asked: Collection[int], now: float) -> None:
         seen = {record.managed_id: record for record in map(statuses.read, value["records"]) if record is not None}
         changed = False
         for attempt in self._attempts.values():
-            if attempt.final is not None or not attempt.confirmed or attempt.collects:
+            if attempt.final is not None or attempt.ledger.managed_id not in asked or attempt.collects:
                 continue
             found = seen.get(attempt.ledger.managed_id or 0)
-            # An API server that was set up anew gives the same ids to others' jobs.
-            if found is not None and (found.name is None or found.name == attempt.ledger.name):
+            if found is not None and self._owns(attempt, found):
                 if attempt.see(found, now):
                     changed = True
-                    self._note(attempt, found.facts())
+                    self._facts.note(attempt, found.facts())
             elif value.get("complete"):
+                # An API server that was set up anew gives the same ids to others' jobs.
+                attempt.elsewhere = found is not None
                 attempt.miss(now)
         self._bury()
         self._questions.pace(changed=changed)
 
-    def _found(self, value: Mapping[str, Any], now: float) -> None:
-        by_key: dict[Key, Seen] = {}
-        for seen in filter(None, map(statuses.read, value["records"])):
-            key = key_of(self._id(), seen.name)
-            if key in self._attempts and seen.managed_id not in self._attempts[key].ledger.dead:
-                by_key.setdefault(key, seen)
-        for attempt in self._attempts.values():
-            if not attempt.to_look_for or attempt.final is not None:
-                continue
-            if (found := by_key.get(attempt.key)) is not None:
-                self._know(attempt, managed_id=found.managed_id)
-                attempt.see(found, now)
-                self._note(attempt, found.facts())
-            elif value.get("complete"):
-                attempt.not_found(now)
+    def _owns(self, attempt: Attempt, found: Seen) -> bool:
+        return found.name in (None, attempt.ledger.name) or key_of(self._id(), found.name) == attempt.key
 
-    def _confirmed(self, value: Mapping[str, Any]) -> None:
+    def _found(self, value: Mapping[str, Any], asked: Collection[Key], now: float) -> None:
+        """By their names: those whose launch was not confirmed; and what was launched twice, of which one goes."""
+        found = doubles.by_attempt(self._id(), value["records"], self._attempts)
+        for attempt in [self._attempts[key] for key in asked if key in self._attempts]:
+            of_it = found.get(attempt.key, [])
+            if attempt.final is None and attempt.to_look_for:
+                if of_it:
+                    self._know(attempt, managed_id=of_it[0].managed_id)
+                    attempt.see(of_it[0], now)
+                    self._facts.note(attempt, of_it[0].facts())
+                elif value.get("complete"):
+                    attempt.not_found(now)
+                    if attempt.never_arrived:
+                        self._not_sent(attempt, "its launch never reached SkyPilot", excused=True)
+            if not attempt.confirmed:
+                continue
+            if too_many := doubles.besides(attempt, of_it):
+                attempt.doubled = f"SkyPilot has it twice: cancelling managed job {', '.join(map(str, too_many))}"
+                log.warning("job %d.%d: %s, and keeping %s", *attempt.key, attempt.doubled, attempt.ledger.managed_id)
+                self._questions.ask(("cancel", (attempt.key,)), "cancel", job_ids=too_many)
+            elif value.get("complete"):
+                attempt.checked, attempt.doubled = True, None
+
+    def _confirmed(self, value: Mapping[str, Any], asked: Collection[str]) -> None:
         for attempt in self._attempts.values():
             request = attempt.ledger.request_id
             if request is None or attempt.request_failed is not None:
@@ -274,14 +303,28 @@ class SkyExecutor:
                 continue
             answer = value.get(request)
             if answer is None:
-                attempt.request_failed = "the API server does not know its request any more"
-            elif attempt.confirmed:
+                if request in asked:
+                    attempt.request_failed = "the API server does not know its request any more"
                 continue
-            elif answer.get("job_ids"):
+            if answer.get("job_ids") and not attempt.confirmed:
                 self._know(attempt, managed_id=int(answer["job_ids"][0]))
                 self._questions.soon("queue")
-            elif answer["status"] in ("FAILED", "CANCELLED", "SUCCEEDED"):
+            if answer["status"] in ("FAILED", "CANCELLED") or (
+                answer["status"] == "SUCCEEDED" and not attempt.confirmed
+            ):
                 attempt.request_failed = answer.get("error") or f"its request is {answer['status'].lower()}"
+                attempt.refused = True
+
+    def _arrived(self, value: Mapping[str, Any], asked: Mapping[str, Key]) -> None:
+        """Whether launches whose answer is lost have reached the API server: it keeps what it was asked for a day."""
+        for name, key in asked.items():
+            attempt = self._attempts.get(key)
+            if attempt is None or not attempt.to_look_for or attempt.ledger.request_id is not None:
+                continue
+            if requests := value["requests"].get(name):
+                self._know(attempt, request_id=str(requests[0]))
+            elif value["complete"] and value["whose"] == sent_to(self._folder(key)):
+                attempt.not_requested = True
 
     def _bury(self) -> None:
         """What SkyPilot lost is cancelled: nothing is left of that launch, and another may be made."""
@@ -294,43 +337,23 @@ class SkyExecutor:
 
     def stop(self, key: Key, cause: Cause, *, force: bool) -> None:
         """Have it cancelled: at once, or as soon as SkyPilot's id of it is known."""
-        if (attempt := self._attempts.get(key)) is not None and attempt.stop is None:
+        if (attempt := self._attempts.get(key)) is not None and attempt.stop is None and attempt.final is None:
             attempt.stop, attempt.stopped_at = cause, self._clock.monotonic()
+            attempt.ledger = replace(attempt.ledger, stop=cause.value)
+            self._write(key, attempt.ledger, sync=False)
             self._questions.soon("queue")
 
     def abandon(self, key: Key) -> bool:
         """True when it has not been sent, and now never will be."""
-        if key in self._attempts:
-            return False
+        self._knows(key)
         self._waiting.pop(key, None)
-        return True
+        return key not in self._attempts
 
     # ----------------------------------------------------------------------------------------------------- helpers
 
     def facts(self) -> dict[Key, dict[str, Any]]:
         """What has changed since this was last asked."""
-        changed, self._changed = self._changed, set()
-        found: dict[Key, dict[str, Any]] = {}
-        for key in changed:
-            if (attempt := self._attempts.get(key)) is not None:
-                found[key], attempt.new_facts = attempt.new_facts, {}
-        return found
-
-    def _price(self, attempt: Attempt, resources: Mapping[str, Any]) -> None:
-        """Ask once for each kind of machine what an hour of it costs."""
-        attempt.priced_as = what = json.dumps(resources, sort_keys=True)
-        if what not in self._prices:
-            self._prices[what] = None
-            self._questions.ask(("price", what), "price", resources=dict(resources))
-        elif (price := self._prices[what]) is not None:
-            self._note(attempt, {"hourly_usd": price})
-
-    def _note(self, attempt: Attempt, facts: Mapping[str, Any]) -> None:
-        new = {name: value for name, value in facts.items() if attempt.facts.get(name) != value}
-        if new:
-            attempt.facts |= new
-            attempt.new_facts |= new
-            self._changed.add(attempt.key)
+        return self._facts.new(self._attempts)
 
     def _know(self, attempt: Attempt, *, request_id: str | None = None, managed_id: int | None = None) -> None:
         attempt.ledger = attempt.ledger.knowing(request_id=request_id, managed_id=managed_id)
@@ -365,6 +388,7 @@ class SkyExecutor:
         """A worker takes hundreds of MB: without work, it goes."""
         if not self._attempts and not self._waiting and self._clock.monotonic() - self._busy_at > IDLE_S:
             self._questions.forget()
+            self._logs.forget()
             self._client.close()
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ from metta_jobs.executors.base import Key
 from metta_jobs.paths import StateDir
 
 FILE = "remote.json"
-#: The worker puts this there just before it sends the launch: without it, nothing was sent.
+#: The worker puts this there just before it sends the launch, and into it whom to: without it, nothing was sent.
 MARKER = "remote.sent"
 _NAME = re.compile(r"metta-([0-9a-f]{8})-(\d+)-(\d+)(?:-.*)?")
 _STEM = 24  # characters of the job's own name, for people who look at SkyPilot's queue
@@ -43,12 +43,20 @@ def key_of(project: str, name: str | None) -> Key | None:
     return (int(match[2]), int(match[3])) if match and match[1] == project else None
 
 
+def sent_to(folder: Path) -> str:
+    """Whom the worker was about to send the launch to: the API server, and as which user. "" where it was not."""
+    try:
+        return (folder / MARKER).read_text()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
 @dataclass(frozen=True)
 class Ledger:
     """One launch: under which name, with which mark in its log, since when (UTC), and the ids that are known.
 
     `dead` are managed jobs of this name that SkyPilot lost before they started, and that were cancelled; while `sent`
-    is False, there is no other.
+    is False, there is no other. `stop` is why it was asked to end.
     """
 
     name: str
@@ -58,6 +66,7 @@ class Ledger:
     managed_id: int | None = None
     dead: tuple[int, ...] = ()
     sent: bool = True
+    stop: str | None = None
 
     @classmethod
     def new(cls, name: str, dead: tuple[int, ...] = ()) -> Ledger:
@@ -71,7 +80,7 @@ class Ledger:
     def buried(self) -> Ledger:
         """What is left when its managed job was lost and cancelled: nothing was launched, but for that."""
         dead = tuple(dict.fromkeys((*self.dead, *([] if self.managed_id is None else [self.managed_id]))))
-        return replace(self, request_id=None, managed_id=None, dead=dead, sent=False)
+        return replace(self, request_id=None, managed_id=None, dead=dead, sent=False, stop=None)
 
     def knowing(self, *, request_id: str | None = None, managed_id: int | None = None) -> Ledger:
         """The same launch, with ids that have become known."""
@@ -108,6 +117,7 @@ class Ledger:
                 None if stored["managed_id"] is None else int(stored["managed_id"]),
                 tuple(map(int, stored["dead"])),
                 bool(stored["sent"]),
+                stored.get("stop"),
             )
         except FileNotFoundError:
             return None

@@ -46,6 +46,10 @@ class Logs:
             self._tailed, self._tailing = chosen.key, True
             self._send(chosen, TAIL_LINES)
 
+    def forget(self) -> None:
+        """No answer is waited for any more."""
+        self._under_way, self._tailing = 0, False
+
     def _send(self, attempt: Attempt, tail: int | None) -> None:
         self._under_way += 1
         path = self._folder(attempt.key) / (".log" if tail is None else ".tail")
@@ -62,8 +66,10 @@ class Logs:
         if not whole:
             return
         attempt.log_asked = False
-        attempt.log_tries += 1
         attempt.log_due = now + PAUSE_S
+        if answer.kind in ("unreachable", "missing"):
+            return  # nobody was asked: that says nothing of the log
+        attempt.log_tries += 1
         outcome = None if text is None else read_outcome(text, attempt.ledger.token)
         if outcome is None and attempt.log_tries < TRIES:
             return  # a log may come whole a little later than the end
@@ -78,6 +84,8 @@ class Logs:
         """Make the fetched log the attempt's output.log; return it as it came, None where that cannot be done."""
         folder = self._folder(attempt.key)
         path, aside = folder / (".log" if whole else ".tail"), folder / ".output"
+        if not path.exists():  # SkyPilot has no log of it (yet)
+            return None
         try:
             text = path.read_text(errors="replace")
             aside.write_text(without_marks(text, attempt.ledger.token))

@@ -1,4 +1,4 @@
-"""Which interpreter has SkyPilot. Looks at files only: to import sky takes 5 s."""
+"""Which interpreter has SkyPilot, told without importing sky: that takes 5 s."""
 
 from __future__ import annotations
 
@@ -7,18 +7,32 @@ import os
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
-from metta_jobs.errors import MettaError
+from metta_jobs.errors import MettaError, MissingExtra
 
 REMEDY = 'Install SkyPilot with `uv tool install "skypilot[kubernetes]"`, or this package\'s extra `skypilot`.'
+#: For `python -I -c`: prints the version (nothing where the package does not tell), or ends with 3 without the package.
+_TELL_VERSION = """
+import importlib.metadata as metadata, importlib.util, sys
+spec = importlib.util.find_spec("sky")
+if spec is None or spec.origin is None:
+    sys.exit(3)
+for name in ("skypilot", "skypilot-nightly"):
+    try:
+        print(metadata.version(name))
+        break
+    except metadata.PackageNotFoundError:
+        pass
+"""
 
 
 def find_python(setting: str | None = None) -> str:
     """The interpreter that has SkyPilot: the setting `sky_python`, else ours, else the one behind `sky` on PATH.
 
-    Raises MettaError with a remedy when there is none.
+    Raises MettaError with a remedy when there is none: MissingExtra when SkyPilot is simply not installed.
     """
     if setting:
         found = shutil.which(str(Path(setting).expanduser()))
@@ -33,11 +47,39 @@ def find_python(setting: str | None = None) -> str:
         return sys.executable
     command = shutil.which("sky")
     if command is None:
-        raise MettaError(f"SkyPilot is not installed. {REMEDY} To run on this machine, say remote=false.")
+        raise MissingExtra(f"SkyPilot is not installed. {REMEDY} To run on this machine, say remote=false.")
     found = _behind(Path(command))
     if found is None:
         raise MettaError(f"It cannot be told which Python {command} uses: name it by the setting sky_python.")
     return found
+
+
+def installed_version(python: str, timeout_s: float = 20) -> str | None:
+    """The version of the SkyPilot that this interpreter has, None when its package does not tell; takes 0.1 s.
+
+    Raises MettaError when it has none, or cannot be asked.
+    """
+    try:
+        asked = subprocess.run(
+            [python, "-I", "-c", _TELL_VERSION],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_s,
+            cwd="/",
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise MettaError(f"{python} did not start within {timeout_s:.0f} s.") from None
+    except OSError as error:
+        raise MettaError(f"{python} cannot be run: {error.strerror}.") from error
+    if asked.returncode == 3:
+        raise MettaError(f"{python} has no SkyPilot.")
+    if asked.returncode != 0:
+        last = (asked.stderr.strip().splitlines() or [f"exit code {asked.returncode}"])[-1]
+        raise MettaError(f"{python} cannot say whether it has SkyPilot: {last.rstrip('.')}.")
+    return asked.stdout.strip() or None
 
 
 def _behind(command: Path) -> str | None:

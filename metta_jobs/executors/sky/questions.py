@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 from typing import Any
 
@@ -16,10 +17,13 @@ log = logging.getLogger("metta_jobs.daemon")
 POLL_S, LONGEST_POLL_S = 5.0, 60.0
 #: How often the answer to a launch, and a launch whose answer is lost, are asked for.
 CONFIRM_S, SEARCH_S = 3.0, 15.0
+#: How often it is looked whether launches that are confirmed were made twice.
+DOUBLES_S = 60.0
 #: SkyPilot is said not to answer when it has not for so long.
 SILENT_S = 45.0
+PAUSES_S = {"search": SEARCH_S, "launches": SEARCH_S, "doubles": DOUBLES_S, "requests": CONFIRM_S}
 #: Questions about all jobs at once: one of each kind is open at a time.
-POLLS = {"queue": "queue", "search": "queue", "requests": "requests"}
+POLLS = {"queue": "queue", "search": "queue", "doubles": "queue", "requests": "requests", "launches": "launches"}
 
 
 class Questions:
@@ -35,6 +39,7 @@ class Questions:
         self._failures = 0
         self._unanswered: tuple[float, Silence] | None = None  # since when, by the monotonic clock
         self._told = False
+        self.failed_at = -math.inf  # when a poll was last not answered, by the monotonic clock
 
     def __len__(self) -> int:
         return len(self._about)
@@ -47,15 +52,14 @@ class Questions:
         """Ask; the answer comes back as of `what`: a kind, and whom or what it is about."""
         self._about[self._client.ask(do, **fields)] = what
 
-    def poll(self, kind: str, **fields: Any) -> None:
-        """Ask about all jobs, if that is due and the last answer has come."""
+    def poll(self, kind: str, about: Any = None, **fields: Any) -> None:
+        """Ask about all jobs that `about` names, if that is due and the last answer has come."""
         now = self._clock.monotonic()
         if kind in self._open or now < self._due.get(kind, 0.0):
             return
-        pause_s = {"queue": self._interval, "search": SEARCH_S, "requests": CONFIRM_S}[kind]
-        self._due[kind] = now + pause_s
+        self._due[kind] = now + PAUSES_S.get(kind, self._interval)
         self._open[kind] = ticket = self._client.ask(POLLS[kind], **fields)
-        self._about[ticket] = (kind, None)
+        self._about[ticket] = (kind, about)
 
     def soon(self, *kinds: str) -> None:
         """Let these polls be due now."""
@@ -85,6 +89,7 @@ class Questions:
             return
         now = self._clock.monotonic()
         self._failures += 1
+        self.failed_at = now
         # With jitter, so that many queues behind one API server do not all come back at the same moment.
         pause = min(LONGEST_POLL_S, POLL_S * 2 ** (self._failures - 1)) * random.uniform(0.75, 1.25)  # noqa: S311
         for kind in POLLS:

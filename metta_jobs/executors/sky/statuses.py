@@ -28,7 +28,8 @@ NOT_ITS_FAULT: dict[str, tuple[str, str | None]] = {
 }
 CANCELLED = "CANCELLED"
 TERMINAL = RAN | frozenset(NOT_ITS_FAULT) | {CANCELLED}
-_KNOWN = STARTING | RUNNING | TERMINAL | {CANCELLING}
+#: Said where a record has none. Words of later versions are kept as they are: whatever they mean, it is no end.
+UNKNOWN = "UNKNOWN"
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,11 @@ class Seen:
 
 
 def read(record: Mapping[str, Any]) -> Seen | None:
-    """Understand one record; None where it has no id or a status that this version does not know."""
-    managed_id, status = record.get("job_id"), str(record.get("status") or "").rpartition(".")[2].upper()
-    if not isinstance(managed_id, int) or status not in _KNOWN:
+    """Understand one record; None where it has no id."""
+    managed_id = record.get("job_id") if isinstance(record, Mapping) else None
+    if not isinstance(managed_id, int):
         return None
+    status = str(record.get("status") or "").rpartition(".")[2].upper() or UNKNOWN
     recoveries = record.get("recovery_count")
     return Seen(
         managed_id,

@@ -3,7 +3,8 @@
 Run as a script, `python -I -X utf8 worker.py PARENT_PID`, by whichever interpreter has `sky` (3.9 or newer): only the
 standard library and sky are imported. `import sky` takes 4-6 s and leaves 175 MB.
 
-In:   {"ticket": 7, "do": "launch" | "requests" | "queue" | "cancel" | "log" | "follow" | "check" | "price", ...}
+In:   {"ticket": 7, "do": "launch" | "requests" | "launches" | "queue" | "cancel" | "log" | "follow" | "check" |
+      "price", ...}
 Out:  {"ready": "0.14.1"} when sky is imported, {"failed": why} when it cannot be
       {"began": 7} before anything is done for a ticket
       {"ticket": 7, "value": {...}}   {"ticket": 7, "error": why, "kind": kind}
@@ -36,7 +37,17 @@ else:  # as a script, isolated from whatever Python settings there are
 Fields = dict[str, Any]
 
 #: Threads by what is asked: polls, launches, cancels and logs never wait for each other.
-_THREADS = {"launch": 4, "cancel": 1, "queue": 1, "requests": 1, "log": 2, "follow": 1, "check": 1, "price": 1}
+_THREADS = {
+    "launch": 4,
+    "cancel": 1,
+    "queue": 1,
+    "requests": 1,
+    "launches": 1,
+    "log": 2,
+    "follow": 1,
+    "check": 1,
+    "price": 1,
+}
 
 
 class Voice:

@@ -26,6 +26,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any, Optional
 
 if __package__:
@@ -49,6 +50,9 @@ _HEALTH_TIMEOUT_S = 5.0
 #: A log of which nothing came for so long is given up: the job is waiting to run (again).
 _LOG_SILENCE_S = 90.0
 _IDS_A_QUESTION = 50
+#: How far a server's clock may be from ours, in seconds; so many of its newest requests are looked through at most.
+_CLOCKS_DIFFER_S = 300.0
+_REQUESTS_A_PAGE = (300, 3000, 30000)
 _RECORD = (
     "job_id task_id job_name status schedule_state failure_reason details submitted_at start_at end_at job_duration "
     "recovery_count last_recovered_at infra cloud region zone resources cluster_resources accelerators pool priority "
@@ -73,13 +77,12 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def _mark(path: str) -> None:
+def _mark(path: str, whose: str) -> None:
     """From here on nobody can say that it was not launched: put that on disk first."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(whose)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 class Sky:
@@ -133,7 +136,7 @@ class Sky:
         task.set_resources(self.sky.Resources.from_yaml_config(resources))
         more = {"pool": asked["pool"]} if asked.get("pool") else {}
         if asked.get("marker"):
-            _mark(asked["marker"])
+            _mark(asked["marker"], self._whose())
         try:
             # No job group: the daemon may itself run inside of a managed job.
             request = self.sky.jobs.launch(task, name=asked["name"], job_group=None, **more)
@@ -174,6 +177,43 @@ class Sky:
             if status == "SUCCEEDED" and "RequestInterruptedError" in names_of(error):
                 found["status"] = "FAILED"
         return found
+
+    def _whose(self) -> str:
+        """The API server that is asked, and as which of its users."""
+        from sky.utils import common_utils
+
+        return f"{self._address()} as {common_utils.get_user_hash()}"
+
+    def launches(self, asked: Fields) -> Fields:
+        """Which launches of these names the API server was asked for since then: request ids by name.
+
+        It keeps requests for a day, and forgets them when it is started anew; "complete" where all since then were
+        seen and understood.
+        """
+        since = datetime.fromisoformat(asked["since"]).timestamp() - _CLOCKS_DIFFER_S
+        found: dict[str, list[str]] = {name: [] for name in asked["names"]}
+        for limit in _REQUESTS_A_PAGE:
+            response = self.server.make_authenticated_request(
+                "GET", "/api/status", retry=False, params={"all_status": "true", "limit": limit}, timeout=(5, 80)
+            )
+            response.raise_for_status()
+            said = [one for one in response.json() if isinstance(one, dict)]
+            if len(said) < limit or any((one.get("created_at") or since) < since for one in said):
+                break
+        else:
+            return {"requests": found, "complete": False, "whose": self._whose()}
+        understood = True
+        for one in said:
+            if not str(one.get("name")).endswith("jobs.launch") or (one.get("created_at") or since) < since:
+                continue
+            try:
+                name = json.loads(one["request_body"])["name"]
+            except (KeyError, TypeError, ValueError):  # of another user, or of a later SkyPilot
+                understood = False
+                continue
+            if name in found:
+                found[name].append(str(one["request_id"]))
+        return {"requests": found, "complete": understood, "whose": self._whose()}
 
     def queue(self, asked: Fields) -> Fields:
         """Our own jobs, those of `job_ids` or all: one plain record a task, each field nullable."""

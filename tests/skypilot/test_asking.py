@@ -2,62 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import select
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from metta_jobs.executors.sky.client import Answer, SkyClient
-from metta_jobs.executors.sky.python import find_python
 from tests.processes import until
+from tests.skypilot.asker import PATIENCE_S, Asker
 
-pytestmark = [pytest.mark.skypilot, pytest.mark.timeout(1500), pytest.mark.xdist_group("skypilot")]
-# Tests have a home of their own; SkyPilot's address book lies in the real one.
-PYTHON, HOME = os.environ.get("METTA_TEST_SKY_PYTHON"), os.environ.get("HOME", "")
-#: A step of SkyPilot takes tens of seconds, minutes on a machine that is busy.
-PATIENCE_S = 600.0
-
-
-class Asker:
-    """A client whose answers are waited for."""
-
-    def __init__(self, folder: Path) -> None:
-        self.client = SkyClient(lambda: find_python(PYTHON), folder / "sky.log")
-        self.come: dict[int, Answer] = {}
-
-    def answer(self, do: str, **fields: Any) -> Answer:
-        ticket = self.client.ask(do, **fields)
-
-        def found() -> Answer | None:
-            if (fd := self.client.fileno()) is not None:
-                select.select([fd], [], [], 0.5)
-            self.come.update((answer.ticket, answer) for answer in self.client.answers())
-            return self.come.get(ticket)
-
-        return until(found, f"the answer to {do}", PATIENCE_S)
-
-    def value(self, do: str, **fields: Any) -> dict[str, Any]:
-        answer = self.answer(do, **fields)
-        assert answer.value is not None, answer
-        return answer.value
-
-
-@pytest.fixture
-def asker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Asker]:
-    if not PYTHON:
-        pytest.skip("METTA_TEST_SKY_PYTHON does not name a Python with sky")
-    monkeypatch.setenv("HOME", HOME)
-    asker = Asker(tmp_path)
-    answer = asker.answer("check")
-    if answer.value is None or "slurm" not in answer.value["enabled"]:
-        asker.client.close()
-        pytest.skip(f"SkyPilot has no Slurm here: {answer.error or answer.value}")
-    yield asker
-    asker.client.close()
+pytestmark = [pytest.mark.skypilot, pytest.mark.timeout(1500), pytest.mark.xdist_group("skypilot-1")]
 
 
 def test_a_job_is_launched_found_read_and_cancelled(asker: Asker, tmp_path: Path) -> None:
@@ -105,6 +59,7 @@ def test_what_does_not_exist_is_refused(asker: Asker) -> None:
 
 
 def test_an_api_server_that_is_not_there_is_unreachable(asker: Asker, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "slurm" in asker.value("check")["enabled"]
     asker.client.close()
     monkeypatch.setenv("SKYPILOT_API_SERVER_ENDPOINT", "http://127.0.0.1:9")
     for do, fields in (("queue", {}), ("launch", {"name": "metta-test-none", "task": {"run": "true"}}), ("check", {})):
