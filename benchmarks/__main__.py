@@ -20,7 +20,20 @@ import psutil
 from rich.console import Console
 
 import metta_jobs
-from benchmarks import cold, daemon, footprint, latency, metrics, reference, remote, scaling, screen, throughput, ticks
+from benchmarks import (
+    cold,
+    daemon,
+    follow,
+    footprint,
+    latency,
+    metrics,
+    reference,
+    remote,
+    scaling,
+    screen,
+    throughput,
+    ticks,
+)
 from benchmarks.bed import isolated
 from benchmarks.figures import Figure, render
 
@@ -36,6 +49,7 @@ BENCHMARKS: dict[str, Callable[[bool], list[Figure]]] = {
     "kill": latency.kill,
     "idle": daemon.idle,
     "running": daemon.running,
+    "follow": follow.measure,
     "tick": ticks.measure,
     "remote": remote.measure,
     "bytes": footprint.measure,

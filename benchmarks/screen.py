@@ -82,13 +82,13 @@ def _fill(place: Bed) -> list[_Run]:
     waiting = JOBS - FINISHED
     place.manager.submit([JobConfig(name=f"run{n}", command=speak) for n in range(waiting)], group=GROUP)
     until(lambda: place.manager.group(GROUP).counts.running == RUNNING, "the jobs that run")
-    logged, where = _logged(place.root.parent / "logged")
+    data, where = logged(place.root.parent / "logged")
     folders = [job.folder for job in place.manager.group(GROUP).jobs if job.state.live and job.folder]
     until(lambda: all((folder / "output.log").exists() for folder in folders), "the logs of the jobs that run")
-    return [_Run(folder, logged, where) for folder in folders]
+    return [_Run(folder, data, where) for folder in folders]
 
 
-def _logged(folder: Path) -> tuple[bytes | None, Path | None]:
+def logged(folder: Path) -> tuple[bytes | None, Path | None]:
     """What a real run leaves, and where in its folder; nothing where wandb is not installed."""
     if importlib.util.find_spec("wandb") is None:
         return None, None
@@ -98,9 +98,9 @@ def _logged(folder: Path) -> tuple[bytes | None, Path | None]:
     command = [sys.executable, str(program), str(folder), str(LOGGED_ROWS)]
     subprocess.run(command, check=True, capture_output=True, env=environment, cwd=folder)
     (path,) = folder.glob("wandb/*run-*/run-*.wandb")
-    logged = path.read_bytes(), path.relative_to(folder)
+    found = path.read_bytes(), path.relative_to(folder)
     shutil.rmtree(folder)
-    return logged
+    return found
 
 
 def _frames(place: Bed, runs: list[_Run], count: int) -> list[float]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from metta_jobs.criteria import AcceptanceCriterion as AcceptanceCriterion
+    from metta_jobs.criteria import HealthRule as HealthRule
     from metta_jobs.experiment import ExperimentTool as ExperimentTool
     from metta_jobs.job import Dependency as Dependency
     from metta_jobs.job import JobConfig as JobConfig
@@ -20,9 +22,11 @@ if TYPE_CHECKING:
     from metta_jobs.tool import Tool as Tool
 
 _WHERE = {
+    "AcceptanceCriterion": "criteria",
     "Dependency": "job",
     "ExperimentTool": "experiment",
     "GroupConfig": "policy",
+    "HealthRule": "criteria",
     "Hook": "policy",
     "JobConfig": "job",
     "JobManager": "manager",
@@ -32,9 +36,11 @@ _WHERE = {
     "Tool": "tool",
 }
 __all__ = [
+    "AcceptanceCriterion",
     "Dependency",
     "ExperimentTool",
     "GroupConfig",
+    "HealthRule",
     "Hook",
     "JobConfig",
     "JobManager",

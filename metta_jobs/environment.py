@@ -36,7 +36,7 @@ _NOT_SECRET = frozenset({"PWD", "OLDPWD", "SSH_AUTH_SOCK", "XAUTHORITY", "GPG_KE
 #: Variables that tie a process to somebody else's run, session or terminal; a job gets its own or none.
 _FOREIGN = re.compile(
     r"WANDB_(SERVICE|RUN_ID|RUN_GROUP|NAME|SWEEP.*|AGENT.*|LAUNCH.*|DIR|RESUME.*|FORK_FROM|_.*|X_.*|JOB_TYPE|NOTES)"
-    r"|METTA_(JOB|ATTEMPT|GROUP).*"
+    r"|METTA_(JOB|ATTEMPT|GROUP|CHECKPOINT|PREVIOUS).*"
     r"|(CUDA|HIP|ROCR)_VISIBLE_DEVICES"
     r"|COLUMNS|LINES|TERM_SESSION_ID|TMUX|TMUX_PANE|STY|WINDOW|_|SHLVL|OLDPWD|PWD"
     r"|COMP_.*|_METTA_COMPLETE.*|_TYPER_COMPLETE.*|BASH_FUNC_.*|PYTEST_.*"

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
+from metta_jobs.criteria import Criteria
 from metta_jobs.environment import check_env, check_secret_names, secret_argument
 from metta_jobs.policy import Hooks, Model, RetryPolicy
 from metta_jobs.remote import RemoteConfig
@@ -95,7 +96,8 @@ class JobConfig(Model):
     back. `grace_s` is the pause between TERM and KILL when it must end. `retry` says when it is tried again, `on_end`
     whom to tell of its end. `max_log_mb` keeps that much of its output (MB): the head and the tail.
 
-    `remote` sends it to SkyPilot. `metrics` are keys that the monitor and the notebook follow.
+    `remote` sends it to SkyPilot. `metrics` are keys that the monitor and the notebook follow. `acceptance`: what its
+    metrics must be at the end for exit code 0 to be a success; otherwise it has FAILED.
 
     `variant` and `seed` say which cell of an experiment's matrix it is: results are told per variant, over its seeds.
     They only label the job; that the command is given the seed is its submitter's to see to.
@@ -119,6 +121,7 @@ class JobConfig(Model):
     on_end: Hooks = ()
     remote: RemoteConfig | None = None
     metrics: tuple[str, ...] = ()
+    acceptance: Criteria = ()
     kind: Literal["run", "notebook"] = "run"
     variant: Name | None = None
     seed: int | None = None

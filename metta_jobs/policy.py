@@ -5,24 +5,22 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from metta_jobs.criteria import HealthRules
 from metta_jobs.environment import secret_argument
+from metta_jobs.model import Model as Model
 from metta_jobs.states import LONGEST_PAUSE_S, JobState
 
-Cause = Literal["timeout", "lost", "no_capacity", "preempted", "setup"]
+Cause = Literal["timeout", "lost", "no_capacity", "preempted", "setup", "rejected"]
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-class Model(BaseModel):
-    """Immutable, and deaf to fields that do not exist and to infinite numbers, which JSON cannot store."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def cause_of(state: JobState, exit_code: int | None) -> int | str | None:
     """What a retry policy calls this end; None for those that are never tried again."""
     if state is JobState.FAILED:
+        if exit_code == 0:
+            return "rejected"  # only its acceptance criteria make that a failure
         return exit_code if exit_code is not None else "lost"
     return {JobState.TIMED_OUT: "timeout", JobState.LOST: "lost"}.get(state)
 
@@ -32,8 +30,9 @@ class RetryPolicy(Model):
 
     `max_attempts` counts the first one, too; a retry by hand begins to count anew. The pause before attempt n + 1 is
     `backoff_s` * `factor`^(n - 1) seconds, at most a day. `on` names what is worth another attempt: exit codes,
-    "timeout", "lost", and of jobs elsewhere "no_capacity", "preempted", "setup" (their setup failed); empty means all.
-    `never_on` takes out of that. What a person killed is never tried again.
+    "timeout", "lost", and of jobs elsewhere "no_capacity", "preempted", "setup" (their setup failed); empty means all
+    of these. "rejected" (its acceptance criteria are not met) must be named: the same training again mostly ends the
+    same. `never_on` takes out of that. What a person killed is never tried again.
     """
 
     max_attempts: int = Field(default=3, ge=1, le=1000)
@@ -53,6 +52,8 @@ class RetryPolicy(Model):
             return f"it has had {attempts} of at most {self.max_attempts} attempts"
         if cause in self.never_on:
             return f"{what} is among never_on"
+        if cause == "rejected" and not self.on:
+            return f"{what} is tried again only where it is named (on)"
         if self.on and cause not in self.on:
             return f"{what} is not among on ({', '.join(map(str, self.on))})"
         return None
@@ -123,10 +124,11 @@ class GroupConfig(Model):
 
     `priority` is added to that of each of its jobs; higher starts first. `max_parallel` limits its running jobs.
     `max_failures`: after so many failed, timed out or lost jobs the rest is stopped. `on_end` tells once when no job
-    of the group is left to run.
+    of the group is left to run. `health` are rules that its running jobs are held against.
     """
 
     priority: int | None = Field(default=None, ge=-1_000_000, le=1_000_000)
     max_parallel: int | None = Field(default=None, ge=1)
     max_failures: int | None = Field(default=None, ge=1)
     on_end: Hooks | None = None
+    health: HealthRules | None = None

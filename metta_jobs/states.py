@@ -12,10 +12,11 @@ PENDING     entered by submit and retry, a person's or the job's own policy's; l
 LAUNCHING   entered by the claim, before anything starts; left when the attempt is seen alive, has ended, or was taken
             back while it stood behind a job that runs longer than expected.
 RUNNING     entered when the attempt is seen alive; left when it has ended.
-SUCCEEDED   the attempt left an outcome record that says exit code 0. Never left.
-FAILED      the outcome record says another exit code, or the command could not be started.
+SUCCEEDED   the attempt left an outcome record that says exit code 0, and its metrics meet its acceptance criteria.
+            Never left.
+FAILED      the outcome record says another exit code, or they are not met, or the command could not be started.
 TIMED_OUT   the job's own limit ended it: of its running time, or of its time in the queue.
-KILLED      a person asked for its end and its processes are gone.
+KILLED      a person, or a rule of its group, asked for its end and its processes are gone.
 LOST        its processes are gone and no outcome record says how (a reboot, a killed runner).
 SKIPPED     it never ran: a job it depends on ended in a way that rules it out.
 """

@@ -1,4 +1,4 @@
-"""For tests, ours and yours: an executor without processes, a clock that is turned by hand, a house to tick.
+"""For tests, ours and yours: an executor without processes, metrics without files, a clock turned by hand, a house.
 
 >>> house = make_house(tmp_path)                       # a store, a FakeExecutor, a ManualClock
 >>> add(house, JobConfig(name="a", command=("train",)))
@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from metta_jobs.daemon.house import House
+from metta_jobs.daemon.readings import Reading
 from metta_jobs.executors.base import (
     Absent,
     Alive,
@@ -36,7 +37,7 @@ from metta_jobs.states import JobState
 from metta_jobs.store import capacity, read, submit
 from metta_jobs.store.capacity import Machine
 from metta_jobs.store.engine import Store
-from metta_jobs.views import JobView, Silence
+from metta_jobs.views import JobView, Progress, Silence
 
 
 class ManualClock:
@@ -189,6 +190,64 @@ class FakeExecutor:
         self._go_on()
 
 
+class FakeReadings:
+    """Metrics without files: what a test `says` of an attempt is what is read of it, at each look and at its end."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self._clock = clock
+        self._said: dict[Key, Progress] = {}
+        self._wanted: dict[Key, tuple[str, ...]] = {}
+        self._finals: dict[Key, Reading] = {}
+        self._found: dict[Key, Reading] = {}
+        self.unreadable: str | None = None
+        self.held = False  # while it is, nothing that is asked for is read
+
+    def say(self, key: Key, progress: Progress) -> None:
+        """From now on the attempt has logged this."""
+        self._said[key] = progress
+
+    def _read(self, key: Key, *, final: bool) -> Reading:
+        return Reading(key, self._said.get(key, Progress()), final, self._clock.monotonic(), self.unreadable)
+
+    def follow(self, wanted: Mapping[Key, tuple[str, ...]], live: Collection[Key]) -> None:
+        self._wanted = {key: metrics for key, metrics in wanted.items() if key not in self._finals}
+        self._finals = {key: reading for key, reading in self._finals.items() if key in live}
+
+    def finish(self, key: Key, metrics: tuple[str, ...], *, urgent: bool) -> None:
+        self._wanted.pop(key, None)
+        if self.held:
+            return
+        self._found[key] = reading = self._read(key, final=True)
+        if urgent:
+            self._finals[key] = reading
+
+    def final(self, key: Key) -> Reading | None:
+        return self._finals.get(key)
+
+    def take(self) -> list[Reading]:
+        looks = {key: self._read(key, final=False) for key in self._wanted}
+        found, self._found = {**looks, **self._found}, {}
+        return list(found.values())
+
+    @property
+    def wanted(self) -> dict[Key, tuple[str, ...]]:
+        """Who is followed, and for which metrics."""
+        return dict(self._wanted)
+
+    @property
+    def busy(self) -> bool:
+        return False
+
+    def fileno(self) -> int:
+        return -1
+
+    def hear(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 def make_house(
     folder: Path,
     *,
@@ -204,7 +263,7 @@ def make_house(
     state_dir.create()
     executor = FakeExecutor(clock)
     machine = Machine(cpus, memory_gb, gpus, max_parallel, reserve_after_s)
-    house = House(Store(state_dir.database), state_dir, {executor.name: executor}, clock, machine)
+    house = House(Store(state_dir.database), state_dir, {executor.name: executor}, clock, machine, FakeReadings(clock))
     with house.store.write() as connection:
         capacity.save(connection, clock.now(), machine)  # for readers
     return house

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,6 +45,45 @@ class RemoteView:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """The newest values a run has logged, None where it logged none.
+
+    `steps` of `total` are done; `reward` and `sps` (steps per second) are the last ones; `updated_at` is when the
+    last row was logged, in seconds since the epoch. `values` holds the last value of each other key that is followed.
+    """
+
+    steps: float | None = None
+    total: float | None = None
+    reward: float | None = None
+    sps: float | None = None
+    updated_at: float | None = None
+    values: Mapping[str, float] = field(default_factory=dict, hash=False)
+
+    def by_name(self) -> dict[str, float]:
+        """All values by the names under which they were logged: reward and speed, too."""
+        named = {"overview/reward": self.reward, "overview/sps": self.sps}
+        return {**{name: value for name, value in named.items() if value is not None}, **self.values}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The stable JSON form; what is NaN or infinite is a text there, as loggers write it."""
+        return {
+            "steps": json_number(self.steps),
+            "total": json_number(self.total),
+            "reward": json_number(self.reward),
+            "sps": json_number(self.sps),
+            "updated_at": self.updated_at,
+            "metrics": {name: json_number(value) for name, value in self.values.items()},
+        }
+
+
+def json_number(value: float | None) -> float | str | None:
+    """A number as JSON can hold it: "NaN", "Infinity" and "-Infinity" are texts."""
+    if value is None or math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+@dataclass(frozen=True)
 class JobView:
     """One job as the store holds it. Times are UTC; durations are seconds.
 
@@ -54,7 +94,8 @@ class JobView:
     person's job and "notebook" for a group's follow-up. `tries` counts the attempts since a person last (re)tried it.
     `devices` are the GPUs that the newest attempt has or had, `device_share` how much of each. `config` is the
     configuration as it is stored. `variant` and `seed` say which cell of an experiment's matrix it is, None where there
-    is no matrix.
+    is no matrix. `progress` is what the daemon last read of the newest attempt's metrics, None where it read none.
+    `health` is what the group's rules have found wrong with that attempt.
     """
 
     id: int
@@ -88,6 +129,8 @@ class JobView:
     device_share: float = 1
     config: Mapping[str, Any] = field(default_factory=dict, hash=False)
     remote: RemoteView | None = None
+    progress: Progress | None = None
+    health: tuple[str, ...] = ()
     variant: str | None = None
     seed: int | None = None
 
@@ -138,6 +181,8 @@ class JobView:
             "duration_s": self.duration_s,
             "folder": str(self.folder) if self.folder else None,
             "remote": vars(self.remote) if self.remote else None,
+            "progress": self.progress.to_dict() if self.progress else None,
+            "health": list(self.health),
         }
 
     def to_whole_dict(self) -> dict[str, Any]:
@@ -208,6 +253,7 @@ class GroupView:
     max_failures: int | None = None
     paused_at: datetime | None = None
     on_end: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
+    health: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
 
     @property
     def counts(self) -> Counts:
@@ -240,6 +286,7 @@ class GroupView:
             "max_failures": self.max_failures,
             "paused_at": _iso(self.paused_at),
             "on_end": [dict(hook) for hook in self.on_end],
+            "health": [dict(rule) for rule in self.health],
             "counts": vars(self.counts),
             "cost_usd": self.cost_usd,
             "jobs": [job.to_dict() for job in self.jobs],
@@ -250,7 +297,8 @@ class GroupView:
 class EventView:
     """One thing that happened to a job, or to a group as a whole (then `job_id` and `name` are None).
 
-    `id` grows with time. `kind` is submitted, state, wish, edit, note or hook.
+    `id` grows with time. `kind` is submitted, state, wish, edit, note, hook or
+    health.
     """
 
     id: int
@@ -301,6 +349,22 @@ def hooks_words(hooks: Sequence[Mapping[str, Any]]) -> str:
     """All that are told of an end, and of which: "the webhook TEAM_SLACK (on failure), a desktop notification"."""
     told = [hook_words(hook) + ("" if hook.get("on", "any") == "any" else f" (on {hook['on']})") for hook in hooks]
     return ", ".join(told) or "nobody"
+
+
+def criterion_words(criterion: Mapping[str, Any]) -> str:
+    """A stored acceptance criterion: "overview/reward >= 5", "loss in (0, 1)"."""
+    threshold = criterion["threshold"]
+    said = f"({threshold[0]:g}, {threshold[1]:g})" if isinstance(threshold, list) else f"{threshold:g}"
+    return f"{criterion['metric']} {criterion['operator']} {said}"
+
+
+def rule_words(rule: Mapping[str, Any]) -> str:
+    """A stored health rule in short: "nan overview/reward → kill", "stalled 10 min → retry"."""
+    parts = [rule["when"], rule.get("metric")]
+    parts += [f"{rule[name]:g}" for name in ("threshold", "share") if rule.get(name) is not None]
+    parts += [f"after step {rule['after_step']:,.0f}"] if rule.get("after_step") else []
+    parts += [f"for {rule['minutes']:g} min"] if rule.get("minutes") else []
+    return f"{' '.join(filter(None, parts))} → {rule.get('action', 'mark')}"
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -47,7 +47,8 @@ def test_every_module_class_and_public_function_is_documented(path: Path) -> Non
     if not tree.body:
         return
     assert ast.get_docstring(tree), "the module"
-    kept_promises = {"FakeExecutor", "SystemClock", "ManualClock", "UtcTime"}  # documented at the protocol
+    # documented at the protocol
+    kept_promises = {"FakeExecutor", "FakeReadings", "MetricsThread", "SystemClock", "ManualClock", "UtcTime"}
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
             assert ast.get_docstring(node), node.name

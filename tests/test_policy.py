@@ -137,7 +137,7 @@ def test_what_may_be_a_secret_is_not_repeated() -> None:
     [
         (JOB, "retry.backof_s=1", "Did you mean 'backoff_s'"),
         (GroupConfig(), "paralel=1", "Did you mean 'max_parallel'"),
-        (GroupConfig(), "depends_on=1", "It has: max_failures, max_parallel, on_end, priority."),
+        (GroupConfig(), "depends_on=1", "It has: health, max_failures, max_parallel, on_end, priority."),
     ],
 )
 def test_a_field_that_does_not_exist_gets_the_nearest(model: Model, argument: str, says: str) -> None:

@@ -72,7 +72,11 @@ def submit(
     cwd: Annotated[Path | None, typer.Option(help="The folder it runs in; by default this one.")] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any other field: queue_timeout_s, retry.backoff_s, on_end, …"),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Any other field: queue_timeout_s, retry.backoff_s, on_end, acceptance, …",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -8,7 +8,7 @@ import typer
 
 from metta_jobs.cli.context import complete_group, manager, print_json
 from metta_jobs.errors import InvalidInput
-from metta_jobs.views import hooks_words
+from metta_jobs.views import hooks_words, rule_words
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON with stable keys.")]
 Groups = Annotated[list[str], typer.Argument(metavar="GROUP…", help="Groups.", autocompletion=complete_group)]
@@ -34,8 +34,8 @@ def edit(
     """Change a pending job, or how a group shares the machine.
 
     Of a job: gpus, cpus, memory_gb, priority, timeout_s, queue_timeout_s, grace_s, max_log_mb, retry.max_attempts,
-    env.NAME, command, cwd, on_end; where it runs a recipe, any argument of the recipe. Of a group: priority,
-    max_parallel, max_failures, on_end; null takes a limit away.
+    env.NAME, command, cwd, on_end, acceptance; where it runs a recipe, any argument of the recipe. Of a group:
+    priority, max_parallel, max_failures, on_end, health; null takes a limit away.
     """
     with manager() as opened:
         if "/" not in target and not target.isdigit():
@@ -45,7 +45,8 @@ def edit(
                 return
             limits = f"max_parallel={_shown(group.max_parallel)}, max_failures={_shown(group.max_failures)}"
             told = f"its end is told by {hooks_words(group.on_end)}" if group.on_end else "nobody is told of its end"
-            typer.echo(f"{target}: priority={group.priority}, {limits}; {told}.")
+            rules = f"; health: {', '.join(map(rule_words, group.health))}" if group.health else ""
+            typer.echo(f"{target}: priority={group.priority}, {limits}; {told}{rules}.")
             return
         (job_id,) = opened.ids([target])
         job = opened.edit(job_id, changes)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from metta_jobs.criteria import AcceptanceCriterion, judge
 from metta_jobs.executors.base import Absent, Alive, Cause, Exited, Failed, Observation, Queued, Unknown
 from metta_jobs.policy import RetryPolicy, cause_of
 from metta_jobs.states import JobState
@@ -20,7 +22,9 @@ class Live:
 
     `ahead_s` is how long the attempt has run that it stands in line behind; `alone` says that nobody else is in its
     lane; `same_boot` that the machine has not been restarted since it was claimed. `refused` says why it could not be
-    started the last time. `tries` counts its attempts since a person last asked for one.
+    started the last time. `tries` counts its attempts since a person last asked for one. `restart`: its kill is not the
+    end of it, a health rule wants it tried again. `values` are the last of its metrics, once it has ended and they were
+    read; `unread` says why they cannot be.
     """
 
     state: JobState
@@ -37,6 +41,10 @@ class Live:
     same_boot: bool = True
     retry: RetryPolicy | None = None
     tries: int = 1
+    restart: bool = False
+    acceptance: tuple[AcceptanceCriterion, ...] = ()
+    values: Mapping[str, float] | None = None
+    unread: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,16 +89,25 @@ class Launch:
 
 
 @dataclass(frozen=True)
+class ReadMetrics:
+    """It has ended well, and its metrics must be read to tell whether it is accepted; `note` says why they were not."""
+
+    note: str | None = None
+
+
+@dataclass(frozen=True)
 class Withdraw:
     """It has not started: take it back, so that it is pending again."""
 
 
-Decision = Keep | MarkRunning | Finish | Stop | Launch | Withdraw
+Decision = Keep | MarkRunning | Finish | Stop | Launch | Withdraw | ReadMetrics
 
 
 def decide_live(live: Live, seen: Observation) -> Decision:
     """Decide about a live attempt."""
     decision = _decide(live, seen)
+    if isinstance(decision, Finish) and live.restart and decision.state is not JobState.SUCCEEDED:
+        return replace(decision, again_s=0.0)
     if isinstance(decision, Finish) and live.retry is not None and not live.kill:
         cause = seen.cause if isinstance(seen, Failed) else cause_of(decision.state, decision.exit_code)
         if cause is not None and live.retry.wants(cause, live.tries):
@@ -149,7 +166,7 @@ def _waited(live: Live) -> str:
     return f"not started in {live.queue_timeout_s:g} s (queue_timeout_s)"
 
 
-def _ended(live: Live, seen: Exited) -> Finish:
+def _ended(live: Live, seen: Exited) -> Finish | ReadMetrics:
     code = seen.exit_code
     # Asked to end and ended by a signal: so it was, though the record of our asking is lost.
     if seen.stopped is Cause.KILL or (seen.stopped is None and live.kill and code in (137, 143)):
@@ -157,8 +174,18 @@ def _ended(live: Live, seen: Exited) -> Finish:
     if seen.stopped is Cause.TIMEOUT:
         return Finish(JobState.TIMED_OUT, code, _timeout_reason(live), seen.running_s)
     if code == 0:
-        return Finish(JobState.SUCCEEDED, 0, seen.error, seen.running_s)
+        return _judged(live, seen) if live.acceptance else Finish(JobState.SUCCEEDED, 0, seen.error, seen.running_s)
     return Finish(JobState.FAILED, code, seen.error or f"exit code {code}", seen.running_s)
+
+
+def _judged(live: Live, seen: Exited) -> Finish | ReadMetrics:
+    """The files of an attempt that has ended change no more: who judges it again comes to the same end."""
+    if live.values is None:
+        if live.unread is not None and live.kill:  # a person has waited for it long enough
+            return Finish(JobState.FAILED, 0, f"whether it is accepted is not known: {live.unread}", seen.running_s)
+        return ReadMetrics(live.unread)
+    accepted, why = judge(live.acceptance, live.values)
+    return Finish(JobState.SUCCEEDED if accepted else JobState.FAILED, 0, why, seen.running_s)
 
 
 def _never_started(live: Live, seen: Absent) -> Decision:

@@ -32,6 +32,8 @@ _MENTION = re.compile(r"@(?=everyone|here|channel|all\b)", re.IGNORECASE)
 
 def headline(facts: Mapping[str, Any]) -> str:
     """The end in a line: "g: 5 of 6 succeeded, 1 failed in 1 h 03 min", "g/train failed after 12 min: exit code 1"."""
+    if facts["event"] == "job_health":
+        return f"{clean(facts['group'])}/{clean(facts['name'])}: {clean(facts['reason'])}"
     if facts["event"] == "job_ended":
         words = _WORDS.get(JobState(facts["state"]), facts["state"])
         after = "" if facts["duration_s"] is None else f" after {span(facts['duration_s'])}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from metta_jobs.clock import Clock
 from metta_jobs.daemon.patience import Patience
+from metta_jobs.daemon.readings import Readings
 from metta_jobs.daemon.secrets import Secrets
 from metta_jobs.executors.base import Executor, Key
 from metta_jobs.paths import StateDir
@@ -38,6 +39,7 @@ class House:
     executors: Mapping[str, Executor]
     clock: Clock
     machine: Machine
+    readings: Readings
     boot: str = ""
     secrets: Secrets = field(default_factory=Secrets)
     hear: Callable[[], dict[str, dict[str, str]]] = dict
@@ -46,6 +48,7 @@ class House:
     variables: dict[str, dict[str, str]] = field(default_factory=dict)
     launches: dict[Key, Launches] = field(default_factory=dict)
     quick: dict[str, bool] = field(default_factory=dict)  # lane → did its last job end as soon as it had begun?
+    judging: set[Key] = field(default_factory=set)  # their metrics are asked for, to judge how they have ended
     in_line: bool = False  # attempts stand behind others: their lanes go on without being asked
     silences: dict[str, Silence] = field(default_factory=dict)  # as they are stored
     quiet: tuple[int, int] | None = None  # the version of the store at which nothing lived

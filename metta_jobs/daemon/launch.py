@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from metta_jobs.daemon import resume
 from metta_jobs.daemon.house import House, Launches
 from metta_jobs.environment import TOKEN_VARIABLE, wandb_mode, wandb_run_id
 from metta_jobs.executors.base import LaunchRefused, LaunchSpec
@@ -46,6 +47,8 @@ def _launch(house: House, attempt: LiveAttempt, launches: Launches) -> str | Non
             house.variables[attempt.environment] = queue.variables(connection, attempt.environment)
     if attempt.remote is None:
         environment = build_environment(attempt, house.state_dir, {**house.variables[attempt.environment], **secrets})
+        if attempt.key[1] > 1:
+            environment |= resume.earlier(house, attempt.key)
         spec = LaunchSpec(attempt.key, attempt.lane, attempt.command, attempt.cwd, environment)
     else:
         spec = _elsewhere(attempt, attempt.remote, house.state_dir, house.variables[attempt.environment], secrets)

@@ -15,10 +15,12 @@ from metta_jobs import __version__
 from metta_jobs.clock import SystemClock
 from metta_jobs.daemon.deliver import Means
 from metta_jobs.daemon.doorbell import Doorbell
+from metta_jobs.daemon.follow import Follower
 from metta_jobs.daemon.hooks import Courier
 from metta_jobs.daemon.house import House
 from metta_jobs.daemon.lock import DaemonLock, holder
 from metta_jobs.daemon.logs import LogKeeper
+from metta_jobs.daemon.readings import MetricsThread
 from metta_jobs.daemon.secrets import Secrets
 from metta_jobs.daemon.tick import tick
 from metta_jobs.environment import split
@@ -76,6 +78,7 @@ def run(root: Path) -> None:
         executors={LocalExecutor.name: LocalExecutor(state_dir), SkyExecutor.name: sky},
         clock=clock,
         machine=find_machine(settings),
+        readings=MetricsThread(lambda key: state_dir.attempt(*key)),
         boot=boot_id(),
         # All of it: a person may have named a secret that does not look like one.
         secrets=Secrets(own={k: v for part in split(os.environ) for k, v in part.items()}),
@@ -87,17 +90,18 @@ def run(root: Path) -> None:
     house.neighbours = Neighbours(settings, house.clock, lambda pid: belongs_to(pid, str(root)))
     means = Means(state_dir, project, lambda name: Settings.load(project).webhook(name))
     courier = Courier(means, house.secrets)
-    logs = LogKeeper(state_dir, house.clock)
+    logs, follower = LogKeeper(state_dir, house.clock), Follower()
     doorbell = Doorbell(state_dir.doorbell)
     house.hear = doorbell.answer
     stop_fd = _stop_signals()
     log.info("daemon %d: %g CPU slots, %d GPUs, %s", os.getpid(), house.machine.cpus, len(house.machine.gpus), root)
     try:
-        _live(house, lock, record, doorbell, courier, logs, stop_fd, settings.daemon_idle_exit_s)
+        _live(house, lock, record, doorbell, courier, logs, follower, stop_fd, settings.daemon_idle_exit_s)
     finally:
         if lock.still_ours():
             doorbell.close()
         courier.close(store, house.clock)
+        _close_readings(house, follower)
         for executor in house.executors.values():
             executor.close()
         logs.close()
@@ -132,6 +136,7 @@ def _live(
     doorbell: Doorbell,
     courier: Courier,
     logs: LogKeeper,
+    follower: Follower,
     stop_fd: int,
     idle_exit_s: float,
 ) -> None:
@@ -144,6 +149,7 @@ def _live(
             changed = tick(house)
             courier.tend(house.store, house.clock)
             logs.tend(house.known.values())
+            changed |= follower.tend(house)
             if (version := house.store.version()) != looked_at:
                 states, looked_at = _unfinished(house), version
             pause = 0.0 if changed else LAUNCH_TICK_S if JobState.LAUNCHING in states else TICK_S
@@ -160,7 +166,7 @@ def _live(
             trouble += 1
             pause, states, looked_at = _pause(trouble), set(LIVE), None
             log.exception("this round failed (next try in %.0f s)", pause)
-        if states or courier.busy:
+        if states or courier.busy or follower.busy or house.readings.busy:
             busy_until = time.monotonic() + idle_exit_s
         elif time.monotonic() > busy_until:
             # Let go first, then look again: a submit that finds the lock free starts a daemon of its own.
@@ -169,6 +175,14 @@ def _live(
                 return
         if _wait(house, doorbell, courier, stop_fd, pause, hear_ends=trouble == 0):
             return
+
+
+def _close_readings(house: House, follower: Follower) -> None:
+    house.readings.close()
+    try:
+        follower.close(house)
+    except MettaError as error:
+        log.error("what was read last of metrics is not stored, and is read again: %s", error)
 
 
 def _pause(trouble: int) -> float:
@@ -192,12 +206,14 @@ def _wait(house: House, doorbell: Doorbell, courier: Courier, stop_fd: int, paus
     if house.in_line:
         time.sleep(GATHER_S)
     wake = [fd for executor in house.executors.values() for fd in executor.wake_fds()] if hear_ends else []
-    told = [courier.fileno()] if hear_ends else []
+    told = [courier.fileno(), house.readings.fileno()] if hear_ends else []
     for fd in (doorbell.fileno(), stop_fd, *wake, *told):
         poll.register(fd, select.POLLIN)
     ready = {fd for fd, _ in poll.poll(pause * 1000)}
     if ready.intersection(wake):
         house.quiet = None  # an executor has something to tell
+    if house.readings.fileno() in ready:
+        house.readings.hear()
     if doorbell.fileno() in ready:
         house.secrets.submitted |= doorbell.answer()
     return stop_fd in ready

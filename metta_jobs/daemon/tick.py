@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from metta_jobs.daemon import decide, start
+from metta_jobs.daemon import accept, decide, start
 from metta_jobs.daemon.house import House, Launches
 from metta_jobs.daemon.launch import launch
 from metta_jobs.executors.base import Alive, Exited, Key, LaunchRefused, Observation, Queued, Unknown
@@ -68,6 +68,7 @@ def observe(house: House) -> tuple[list[LiveRow], dict[Key, Observation]]:
     for memory in (house.known, house.launches):
         for key in [key for key in memory if key not in keys]:
             del memory[key]
+    house.judging &= keys
     seen: dict[Key, Observation] = {}
     for name, executor in house.executors.items():
         seen |= executor.observe([row.key for row in rows if house.known[row.key].executor == name])
@@ -119,6 +120,8 @@ def act(house: House, rows: Sequence[LiveRow], seen: Mapping[Key, Observation]) 
                 note = _stop(house, attempt, decision)
             case decide.Launch():
                 note = launch(house, attempt)
+            case decide.ReadMetrics():
+                note = accept.read(house, attempt, decision)
             case decide.Keep():
                 note = decision.note
         if note != row.reason:
@@ -192,6 +195,8 @@ def _facts(
         queue_timeout_s=attempt.queue_timeout_s if attempt.remote is not None else None,
         retry=None if attempt.retry is None else RetryPolicy.model_validate(attempt.retry),
         tries=attempt.tries,
+        restart=row.restart,
+        **(accept.facts(house, attempt) if attempt.acceptance and isinstance(seen[row.key], Exited) else {}),
     )
 
 

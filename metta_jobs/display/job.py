@@ -13,14 +13,15 @@ from rich.table import Table
 from rich.text import Text
 
 from metta_jobs.display.errorlines import error_lines
-from metta_jobs.display.format import age, dollars, duration
+from metta_jobs.display.format import age, dollars, duration, percent
 from metta_jobs.display.listing import Field, Listing
 from metta_jobs.display.marks import MARKS
+from metta_jobs.display.pace import fraction
 from metta_jobs.display.sanitize import clean_lines, one_line
 from metta_jobs.display.targets import KINDS, link_of, shown_target
 from metta_jobs.metrics.artifacts import Artifact
 from metta_jobs.states import FAILURES, LIVE
-from metta_jobs.views import EventView, JobView, RemoteView, hooks_words
+from metta_jobs.views import EventView, JobView, Progress, RemoteView, criterion_words, hooks_words
 
 _OUTPUT_LINES = 20
 
@@ -72,6 +73,10 @@ def _facts(job: JobView, artifacts: Sequence[Artifact], now: datetime) -> Iterat
         yield "finished", _moment(job.finished_at, now)
     if job.duration_s is not None:
         yield "ran" if job.state.terminal else "running for", Text(duration(job.duration_s))
+    if job.progress is not None:
+        yield from ((label, Text(one_line(value))) for label, value in _measured(job.progress))
+    for said in job.health:
+        yield "health", Text(one_line(said), "yellow")
     yield "command", Text(one_line(shlex.join(job.command)))
     for parent in job.parents:
         name = parent.name if parent.group == job.group else f"{parent.group}/{parent.name}"
@@ -103,6 +108,16 @@ def _facts(job: JobView, artifacts: Sequence[Artifact], now: datetime) -> Iterat
         yield KINDS[artifact.kind], Text(one_line(shown_target(artifact)), Style(link=link_of(artifact)))
 
 
+def _measured(progress: Progress) -> Iterator[tuple[str, str]]:
+    """How far it is, and the last values of its metrics."""
+    done = fraction(progress)
+    if progress.steps is not None:
+        of = f" of {progress.total:,.0f} ({percent(done)})" if progress.total and done is not None else ""
+        yield "steps", f"{progress.steps:,.0f}{of}"
+    for name, value in progress.by_name().items():
+        yield "last", f"{name} = {value:.6g}"
+
+
 def _configured(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What is not as it is by default, and has no other row."""
     if config.get("grace_s", 15) != 15:
@@ -117,6 +132,8 @@ def _configured(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "secrets", ", ".join(config["secrets"])
     if config.get("max_log_mb") is not None:
         yield "log limit", f"{config['max_log_mb']:g} MB"
+    for criterion in config.get("acceptance", ()):
+        yield "accepted if", criterion_words(criterion)
     if config.get("on_end"):
         yield "on end", f"tells {hooks_words(config['on_end'])}"
 

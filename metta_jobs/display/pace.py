@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from metta_jobs.metrics.progress import Progress
 from metta_jobs.states import JobState
-from metta_jobs.views import GroupView
+from metta_jobs.views import GroupView, Progress
 
 
 def fraction(progress: Progress | None) -> float | None:

@@ -236,6 +236,8 @@ def ended_cells(job: JobView, columns: Columns) -> list[Cell]:
     """Exit code or what ended the job, running time, reason."""
     word = MARKS[job.state].word
     outcome = f"exit {job.exit_code}" if job.state is JobState.FAILED and job.exit_code is not None else word
+    if job.state is JobState.FAILED and job.exit_code == 0:
+        outcome = "rejected"  # by its acceptance criteria
     reason = one_line(job.reason or "")
     if _SAYS_ONLY_THE_CODE.fullmatch(reason):
         reason = ""

@@ -69,8 +69,14 @@ def sections(snapshot: Snapshot, columns: Columns) -> list[Section]:
             jobs=active(group),
             labels=rows.running_labels(columns),
             cells=lambda job: rows.running_cells(job, detail(job), columns),
-            wanted=lambda job: len(detail(job).log),
-            below=lambda job, n: [rows.below(line, "dim", "cyan dim", columns) for line in _last(detail(job).log, n)],
+            wanted=lambda job: len(job.health) + len(detail(job).log),
+            below=lambda job, n: [
+                *(rows.below(one_line(said), "yellow", "yellow", columns) for said in job.health[:n]),
+                *(
+                    rows.below(line, "dim", "cyan dim", columns)
+                    for line in _last(detail(job).log, max(0, n - len(job.health)))
+                ),
+            ],
             urgency=(0.8, 0.8, 2.0, 4.0),
         ),
         Section(

@@ -8,12 +8,13 @@ from datetime import datetime
 from rich.console import RenderableType
 from rich.text import Text
 
-from metta_jobs.display.format import age, duration
+from metta_jobs.display.format import age, count, duration, number, percent
 from metta_jobs.display.listing import Field, Listing
 from metta_jobs.display.marks import MARKS
+from metta_jobs.display.pace import fraction
 from metta_jobs.display.sanitize import one_line
 from metta_jobs.states import JobState
-from metta_jobs.views import GroupSummary, GroupView, JobView
+from metta_jobs.views import GroupSummary, GroupView, JobView, Progress
 
 # Counts of each family of states, and those that are shown only where there are any.
 _FAMILIES = {
@@ -47,6 +48,8 @@ JOB_FIELDS = (
     Field("time", "right", spare=2),
     Field("reason", gives_way="text"),
 )
+#: Those that stand before the last one where some job has logged metrics.
+MEASURED_FIELDS = (Field("progress", "right", spare=4), Field("reward", "right", spare=5))
 
 
 def render_groups(groups: Sequence[GroupSummary], now: datetime) -> RenderableType:
@@ -85,17 +88,25 @@ def _count(amount: int, state: JobState) -> tuple[str, str]:
 
 
 def render_jobs(group: GroupView, now: datetime) -> RenderableType:
-    """Return the table of a group's jobs: id, name, state, attempt, exit code, time, reason.
+    """Return the table of a group's jobs: id, name, state, attempt, exit code, time, progress, reward, reason.
 
-    The time is how long the job ran, or how long ago a job that has not run was submitted ("3 min ago").
+    The time is how long the job ran, or how long ago a job that has not run was submitted ("3 min ago"). Progress and
+    reward have columns where some job has any.
     """
     if not group.jobs:
         return Text(f"No jobs in {one_line(group.name)}.", style="dim")
-    return Listing(JOB_FIELDS, [job_row(job, now) for job in group.jobs])
+    measured = any(job.progress for job in group.jobs)
+    return Listing(job_fields(measured), [job_row(job, now, measured=measured) for job in group.jobs])
 
 
-def job_row(job: JobView, now: datetime) -> list[tuple[str, str]]:
-    """One job under JOB_FIELDS, each text with its style."""
+def job_fields(measured: bool) -> list[Field]:
+    """The columns of a list of jobs; `measured`: with progress and reward."""
+    *fields, last = JOB_FIELDS
+    return [*fields, *(MEASURED_FIELDS if measured else ()), last]
+
+
+def job_row(job: JobView, now: datetime, *, measured: bool) -> list[tuple[str, str]]:
+    """One job under `job_fields`, each text with its style."""
     mark = MARKS[job.state]
     word = "stopping" if job.kill_requested and job.state.live else mark.word
     return [
@@ -105,8 +116,21 @@ def job_row(job: JobView, now: datetime) -> list[tuple[str, str]]:
         (str(job.attempt or ""), ""),
         ("" if job.exit_code is None else str(job.exit_code), mark.style if job.exit_code else "dim"),
         _time(job, now),
-        (one_line(job.reason or ""), "dim"),
+        *(_measured(job.progress) if measured else []),
+        _reason(job),
     ]
+
+
+def _measured(progress: Progress | None) -> list[tuple[str, str]]:
+    done, steps = fraction(progress), progress.steps if progress else None
+    far = "" if steps is None else f"{count(steps)} steps" if done is None else percent(done)
+    return [(far, ""), (number(progress.reward) if progress and progress.reward is not None else "", "")]
+
+
+def _reason(job: JobView) -> tuple[str, str]:
+    if job.state.live and job.health:
+        return one_line("; ".join(job.health)), "yellow"
+    return one_line(job.reason or ""), "dim"
 
 
 def _time(job: JobView, now: datetime) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
 
+from metta_jobs.criteria import Criteria, HealthRules
 from metta_jobs.display.watch import watch_group
 from metta_jobs.errors import InvalidInput, MettaError, MissingExtra, UnknownName, nearest
 from metta_jobs.executors.devices import find_gpus
@@ -38,12 +39,12 @@ class ExperimentTool(Tool):
     job a seed, "baseline.s1", "baseline.s2", …, each given `seed=N`: all variants' first seeds come first. `group`
     names the group; by default <recipe>_<function>_<date>_<time>. `gpus` is per run (remotely 1 by default; locally 1
     where the machine has any), `timeout_s` limits a run's running time, `retry` says when it is tried again.
-    `priority`, `max_parallel` (runs at a time), `max_failures` (then the rest is stopped) and `on_end` (whom to tell)
-    are the group's. `remote` runs them through SkyPilot on `nodes` nodes each, `spot` or not (where there is spot), on
-    `infra`; `sky` holds other fields of
-    RemoteConfig (sky.cpus=4, sky.max_runtime_hours=12). `metrics_to_track` are keys for the monitor and the notebook,
-    which goes to `notebook_path` or notebooks/<group>.ipynb and has `sections` (setup, state, launch, monitor,
-    analysis, replays, log, scratch, export).
+    `acceptance` is what its metrics must be at its end. `priority`, `max_parallel` (runs at a time), `max_failures`
+    (then the rest is stopped), `on_end` (whom to tell) and `health` (rules for running jobs) are the group's. `remote`
+    runs them through SkyPilot on `nodes` nodes each, `spot` or not (where there is spot), on `infra`; `sky` holds other
+    fields of RemoteConfig (sky.cpus=4, sky.max_runtime_hours=12). `metrics_to_track` are keys for the monitor and the
+    notebook, which goes to `notebook_path` or notebooks/<group>.ipynb and has `sections` (setup, state, launch,
+    monitor, analysis, replays, log, scratch, export).
 
     All runs are submitted at once and run in parallel as far as there are slots. The notebook is a job of the group
     that waits for all runs to end, in whatever state, so it appears although the terminal was closed.
@@ -67,6 +68,8 @@ class ExperimentTool(Tool):
     max_parallel: PositiveInt | None = None
     max_failures: PositiveInt | None = None
     on_end: Hooks = ()
+    acceptance: Criteria = ()
+    health: HealthRules = ()
     metrics_to_track: list[str] = Field(default_factory=lambda: ["overview/reward", "overview/sps"])
     generate_notebook: bool = True
     notebook_path: Path | None = None
@@ -155,6 +158,7 @@ class ExperimentTool(Tool):
             max_parallel=self.max_parallel,
             max_failures=self.max_failures,
             on_end=self.on_end,
+            health=self.health,
         )
         return manager.submit(configs, group=self.group, new_group=True, options=options).name
 
@@ -197,6 +201,7 @@ class ExperimentTool(Tool):
             timeout_s=self.timeout_s,
             retry=self.retry,
             metrics=tuple(self.metrics_to_track),
+            acceptance=self.acceptance,
             remote=self._elsewhere() if self.remote else None,
             variant=None if seed is None else run,
             seed=seed,

@@ -186,7 +186,8 @@ class JobManager(Reader):
         raise InvalidInput(f"Job {job.id} ({job.name}) is {job.state.value}; only a pending job can be edited. {how}")
 
     def edit_group(self, name: str, changes: Sequence[str]) -> GroupView:
-        """Change how a group shares the machine by `key=value`: priority, max_parallel, max_failures, on_end.
+        """Change how a group shares the machine by `key=value`: priority, max_parallel, max_failures, on_end,
+        health.
 
         None (or null) takes a limit away. Raises UnknownName or InvalidInput.
         """

@@ -53,8 +53,17 @@ def find_artifacts(folder: Path) -> list[Artifact]:
     return found
 
 
+def find_checkpoints(folder: Path) -> list[tuple[float, Path]]:
+    """The checkpoints of an attempt folder, oldest first, with the time of each (seconds since the epoch)."""
+    return [(moment / 1e9, path) for moment, _, path in _aged(folder / "checkpoints")]
+
+
 def _entries(folder: Path) -> list[Path]:
     """The visible entries of a folder that are completely written, oldest first."""
+    return [path for _, _, path in _aged(folder)]
+
+
+def _aged(folder: Path) -> list[tuple[int, str, Path]]:
     if not folder.is_dir():
         return []
     aged: list[tuple[int, str, Path]] = []
@@ -65,7 +74,7 @@ def _entries(folder: Path) -> list[Path]:
             aged.append((path.stat().st_mtime_ns, path.name, path))
         except FileNotFoundError:
             continue  # a running job keeps only its newest checkpoints
-    return [path for _, _, path in sorted(aged)]
+    return sorted(aged)
 
 
 def _wandb_url(folder: Path) -> str | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from metta_jobs.metrics.names import STEP_KEYS as STEP_KEYS
+from metta_jobs.views import Progress as Progress
 
 #: What one call of a logger stored: metric name to value. `_step` is always there and counts log calls over all
 #: fragments of a run; `_fragment` is there when the run was started again, and counts its starts.
@@ -28,21 +29,6 @@ class Series:
 
     def __len__(self) -> int:
         return len(self.values)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """The newest values a run has logged, None where it logged none.
-
-    `steps` of `total` are done; `reward` and `sps` (steps per second) are the last ones; `updated_at` is when the
-    last row was logged, in seconds since the epoch.
-    """
-
-    steps: float | None = None
-    total: float | None = None
-    reward: float | None = None
-    sps: float | None = None
-    updated_at: float | None = None
 
 
 @dataclass

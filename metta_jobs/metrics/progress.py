@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
 from metta_jobs.metrics.base import Progress as Progress
-from metta_jobs.metrics.base import Row
-from metta_jobs.metrics.names import STEP_KEYS, spellings
+from metta_jobs.metrics.base import Row, as_number
+from metta_jobs.metrics.names import STEP_KEYS, first_of, spellings
 from metta_jobs.metrics.reading import progress_of
 from metta_jobs.metrics.tables import newest_of_csv, newest_of_json_lines
 from metta_jobs.metrics.tensorboard import prefix_of
@@ -21,25 +22,38 @@ from metta_jobs.metrics.wandb_progress import WandbFollower
 class ProgressReader:
     """Follows whatever the job whose attempt folder is `folder` logs: W&B's log, event files, CSV or JSON lines.
 
-    A canonical key that is not logged stands for its other well-known names (names.py).
+    A canonical key that is not logged stands for its other well-known names (names.py). `keys` are to be among
+    Progress.values.
     """
 
-    def __init__(self, folder: Path, reward_key: str = "overview/reward", sps_key: str = "overview/sps") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        reward_key: str = "overview/reward",
+        sps_key: str = "overview/sps",
+        keys: Collection[str] = (),
+    ) -> None:
         self.folder = folder
         self.reward_key = reward_key
         self.sps_key = sps_key
         self._measured = spellings(reward_key), spellings(sps_key)
-        self._wandb = WandbFollower(folder, self._measured)
+        self._keys = {key: spellings(key) for key in sorted(set(keys))}
+        self._wandb = WandbFollower(folder, (*self._measured, *self._keys.values()))
         self._files: dict[Path, _Follower] = {}
 
     def poll(self) -> Progress:
         """Read what is new and return the newest values. Raises OSError when a log may not be read."""
         newest, total = self._wandb.poll()
-        first = progress_of(newest, total, *self._measured)
+        first = self._progress(newest, total)
         if first.reward is not None:
             return first
-        others = [progress_of(one, total, *self._measured) for one in self._others()]
-        return _together([first, *others])
+        return _together([first, *(self._progress(one, total) for one in self._others())])
+
+    def _progress(self, newest: Row, total: float | None) -> Progress:
+        logged = {key: first_of(names, newest) for key, names in self._keys.items()}
+        values = {key: as_number(newest[name]) for key, name in logged.items() if name is not None}
+        numbers = {key: value for key, value in values.items() if value is not None}
+        return replace(progress_of(newest, total, *self._measured), values=numbers)
 
     def _others(self) -> list[Row]:
         """The newest values of each kind of file that is no W&B log."""
@@ -59,7 +73,7 @@ class ProgressReader:
 
     def _follow(self, path: Path) -> _Follower:
         if "tfevents" in path.name:
-            wanted = {*self._measured[0], *self._measured[1], *STEP_KEYS}
+            wanted = {*chain(*self._measured, *self._keys.values()), *STEP_KEYS}
             return _Events(path, prefix_of(self.folder, path), wanted)
         return _Table(path)
 
@@ -112,5 +126,5 @@ def _together(found: list[Progress]) -> Progress:
     )
     for other in found:
         lacking = {name: value for name, value in vars(other).items() if getattr(main, name) is None}
-        main = replace(main, **lacking)
+        main = replace(main, **lacking, values={**other.values, **main.values})
     return main

@@ -196,10 +196,11 @@ _CHECKS: tuple[tuple[str, str], ...] = (
             f"WHERE {column} IS NOT NULL AND NOT json_valid({column})"
             for table, key, columns in (
                 ("jobs", "id", ("config",)),
-                ("groups", "id", ("on_end",)),
+                ("groups", "id", ("on_end", "health")),
                 ("environments", "hash", ("variables", "secrets")),
                 ("attempts", "job_id || '.' || number", ("gpus", "remote")),
                 ("deliveries", "id", ("hook", "facts")),
+                ("progress", "job_id || '.' || attempt", ("metrics",)),
             )
             for column in columns
         ),

@@ -113,8 +113,8 @@ def columns(given: dict[str, Any]) -> dict[str, Any]:
     values = dict(given)
     if "priority" in values:
         values["priority"] = values["priority"] or 0
-    if "on_end" in values:
-        values["on_end"] = to_json([hook.model_dump(mode="json") for hook in values["on_end"] or ()])
+    for name in {"on_end", "health"} & values.keys():
+        values[name] = to_json([entry.model_dump(mode="json") for entry in values[name] or ()])
     return values
 
 

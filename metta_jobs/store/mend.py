@@ -71,6 +71,8 @@ def _unreadable(work: _Work) -> Iterator[str]:
         work.doom(job, "its configuration cannot be read")
     for table, column, empty_value in (
         ("groups", "on_end", "[]"),
+        ("groups", "health", "[]"),
+        ("progress", "metrics", "{}"),
         ("environments", "variables", "{}"),
         ("environments", "secrets", "[]"),
         ("attempts", "gpus", "[]"),
@@ -124,6 +126,8 @@ def _rows_of_nothing(work: _Work) -> Iterator[str]:
         ("attempts", f"job_id {gone}"),
         ("dependencies", f"job_id {gone} OR parent_id {gone}"),
         ("events", f"job_id {gone} OR (job_id IS NULL AND group_id NOT IN (SELECT id FROM groups))"),
+        ("progress", f"job_id {gone}"),
+        ("health", f"job_id {gone}"),
         ("deliveries", f"job_id {gone} OR group_id NOT IN (SELECT id FROM groups)"),
     ):
         if count := work.change(f"DELETE FROM {table} WHERE {where}"):
@@ -138,6 +142,7 @@ def _rows_of_nothing(work: _Work) -> Iterator[str]:
 def _attempts(work: _Work) -> Iterator[str]:
     """Each job has attempts 1 to its newest; of those that had ended and are gone nobody knows how."""
     needs_one = f"attempt = 0 AND state IN ({_LIVE}, 'succeeded')"
+    work.change("UPDATE jobs SET attempt = 0 WHERE typeof(attempt) <> 'integer'")
     for (job,) in work.rows(f"SELECT id FROM jobs WHERE {needs_one}"):
         work.change("UPDATE jobs SET attempt = 1 WHERE id = ?", job)
         work.jobs[job].append("how many attempts it has had was lost")

@@ -123,6 +123,30 @@ def _tell_of_jobs(connection: sqlite3.Connection, now: datetime, job_ids: Sequen
         _put(connection, now, row["group_id"], row["id"], json.loads(row["hooks"]), facts)
 
 
+def tell_of_health(connection: sqlite3.Connection, now: datetime, job_id: int, attempt: int, said: str) -> int:
+    """Store the messages to those who are told of the group's end that a rule has found something wrong with a running
+    job; return how many."""
+    row = connection.execute(
+        "SELECT j.group_id, g.name AS group_name, j.name, j.state, g.on_end FROM jobs AS j "
+        "JOIN groups AS g ON g.id = j.group_id WHERE j.id = ?",
+        (job_id,),
+    ).fetchone()
+    facts = {
+        "event": "job_health",
+        "group": row["group_name"],
+        "job_id": job_id,
+        "name": row["name"],
+        "state": row["state"],
+        "outcome": "failure",
+        "reason": said,
+        "attempt": attempt,
+        "duration_s": None,
+    }
+    hooks = [hook for hook in json.loads(row["on_end"]) if hook.get("on", "any") != "success"]
+    _put(connection, now, row["group_id"], job_id, hooks, facts)
+    return len(hooks)
+
+
 def _outcome(state: JobState) -> str:
     """What the `on` of a hook calls this end; what a person ended, or what never ran, is neither."""
     if state in FAILURES:

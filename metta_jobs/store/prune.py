@@ -108,7 +108,8 @@ def delete(
     connection.execute(f"DELETE FROM deliveries WHERE id IN {these}", (told,))
     connection.execute(f"DELETE FROM deliveries WHERE id > ? AND group_id IN {these}", (newest_delivery, ids))
     connection.execute(f"DELETE FROM dependencies WHERE job_id IN {of_these}", (ids,))
-    connection.execute(f"DELETE FROM attempts WHERE job_id IN {of_these}", (ids,))
+    for table in ("progress", "health", "attempts"):
+        connection.execute(f"DELETE FROM {table} WHERE job_id IN {of_these}", (ids,))
     connection.execute(f"DELETE FROM jobs WHERE group_id IN {these}", (ids,))
     connection.execute(f"DELETE FROM groups WHERE id IN {these}", (ids,))
     return None

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from metta_jobs.states import DependencyKind, JobState
-from metta_jobs.store.words import FORCE_KILL, KILL, to_json, to_time
+from metta_jobs.store.words import FORCE_KILL, KILL, RESTART, to_json, to_time
 
 Key = tuple[int, int]
 
@@ -24,6 +24,7 @@ class LiveRow:
     kill: bool
     force: bool
     reason: str | None
+    restart: bool = False  # it is to end so that it can be tried again
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,10 @@ class LiveAttempt:
     environment: str
     secrets: tuple[str, ...]  # names of all secrets of its submitter's environment
     named_secrets: tuple[str, ...]  # and of those that the job itself names
+    group_id: int = 0
+    kind: str = "run"
+    metrics: tuple[str, ...] = ()
+    acceptance: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,8 @@ class Parent:
 def live_rows(connection: sqlite3.Connection) -> list[LiveRow]:
     """Every attempt that has not ended, in the order in which they were claimed."""
     rows = connection.execute(
-        "SELECT id, attempt, state, wish, reason FROM jobs "
+        "SELECT id, attempt, state, wish, reason, CASE WHEN wish IS NOT NULL THEN (SELECT e.reason FROM events AS e "
+        "WHERE e.job_id = jobs.id AND e.kind = 'wish' ORDER BY e.id DESC LIMIT 1) END AS asked FROM jobs "
         "WHERE finished_at IS NULL AND state IN ('launching', 'running') ORDER BY id"
     )
     return [
@@ -120,6 +126,7 @@ def live_rows(connection: sqlite3.Connection) -> list[LiveRow]:
             row["wish"] in (KILL, FORCE_KILL),
             row["wish"] == FORCE_KILL,
             row["reason"],
+            (row["asked"] or "").startswith(RESTART),
         )
         for row in rows
     ]
@@ -129,7 +136,7 @@ def live_attempts(connection: sqlite3.Connection, job_ids: Sequence[int]) -> lis
     """What never changes of the live attempts of these jobs."""
     rows = connection.execute(
         """
-        SELECT j.id, j.attempts_before, j.name, j.config, j.environment, e.secrets, g.name AS group_name,
+        SELECT j.id, j.group_id, j.attempts_before, j.name, j.config, j.environment, e.secrets, g.name AS group_name,
             a.number, a.executor, a.lane, a.boot, a.gpus
         FROM jobs AS j
         JOIN attempts AS a ON a.job_id = j.id AND a.number = j.attempt
@@ -164,6 +171,10 @@ def _live(row: sqlite3.Row, config: dict[str, Any]) -> LiveAttempt:
         environment=row["environment"],
         secrets=(*json.loads(row["secrets"]),),
         named_secrets=(*config.get("secrets", ()), *(config.get("remote") or {}).get("secrets", ())),
+        group_id=row["group_id"],
+        kind=config.get("kind", "run"),
+        metrics=(*config.get("metrics", ()),),
+        acceptance=(*config.get("acceptance", ()),),
     )
 
 

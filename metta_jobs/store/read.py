@@ -6,10 +6,12 @@ import json
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from metta_jobs.paths import StateDir
 from metta_jobs.states import DependencyKind, JobState
+from metta_jobs.store import progress
 from metta_jobs.store.words import FORCE_KILL, KILL, to_json, to_text, to_time
 from metta_jobs.views import Counts, EventView, GroupSummary, GroupView, JobView, ParentView, RemoteView
 
@@ -85,6 +87,7 @@ def group_view(connection: sqlite3.Connection, state_dir: StateDir, name: str) -
         max_failures=row["max_failures"],
         paused_at=to_time(row["paused_at"]),
         on_end=tuple(json.loads(row["on_end"])),
+        health=tuple(json.loads(row["health"])),
     )
 
 
@@ -194,7 +197,17 @@ def _jobs(connection: sqlite3.Connection, state_dir: StateDir, which: str, value
         (value,),
     ).fetchall()
     parents = _parents(connection, which, value)
-    return [_view(row, state_dir, tuple(parents.get(row["id"], ()))) for row in rows]
+    known, ailing = progress.load(connection, which, value), progress.load_health(connection, which, value)
+    return [
+        replace(
+            _view(row, state_dir, tuple(parents.get(row["id"], ()))),
+            progress=known.get(row["id"]),
+            health=ailing.get(row["id"], ()),
+        )
+        if row["id"] in known or row["id"] in ailing
+        else _view(row, state_dir, tuple(parents.get(row["id"], ())))
+        for row in rows
+    ]
 
 
 def _parents(connection: sqlite3.Connection, which: str, value: object) -> dict[int, list[ParentView]]:

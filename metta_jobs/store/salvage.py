@@ -11,7 +11,10 @@ from pathlib import Path
 from metta_jobs.store.pages import Pages, Row, Value
 
 #: In the order in which rows refer to each other.
-TABLES = ("environments", "groups", "jobs", "attempts", "dependencies", "events", "deliveries", "capacity", "silences")
+TABLES = (
+    *("environments", "groups", "jobs", "attempts", "dependencies", "events", "deliveries", "capacity", "silences"),
+    *("progress", "health"),
+)
 _REVISION = re.compile(r"\d{4}")
 
 

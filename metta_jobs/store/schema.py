@@ -81,6 +81,7 @@ groups = Table(
     Column("max_failures", Integer),
     Column("on_end", JSON, nullable=False, server_default=text("'[]'")),
     Column("paused_at", Utc),
+    Column("health", JSON, nullable=False, server_default=text("'[]'")),
     sqlite_autoincrement=True,
 )
 
@@ -155,6 +156,33 @@ attempts = Table(
     Index("uq_attempts_live", "job_id", unique=True, sqlite_where=_UNFINISHED),
 )
 
+progress = Table(
+    "progress",
+    metadata,
+    Column("job_id", ForeignKey("jobs.id"), primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("steps", Float),
+    Column("total", Float),
+    Column("reward", Float),
+    Column("sps", Float),
+    Column("updated_at", Utc),  # when the run last logged
+    Column("metrics", JSON, nullable=False),  # the last value of each that is followed; "NaN" is one
+    Column("final", Integer, nullable=False),  # read when the attempt had ended
+    Index("ix_progress_open", "job_id", sqlite_where=text("final = 0")),
+)
+
+health = Table(
+    "health",
+    metadata,
+    Column("job_id", ForeignKey("jobs.id"), primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("rule", String(1000), primary_key=True),  # the rule itself, as JSON
+    Column("action", String(16), nullable=False),  # what was done
+    Column("said", Text, nullable=False),
+    Column("at", Utc, nullable=False),
+    Column("well_at", Utc),  # when nothing was wrong yet
+)
+
 dependencies = Table(
     "dependencies",
     metadata,
@@ -175,7 +203,7 @@ events = Table(
     Column("group_id", ForeignKey("groups.id"), nullable=False),
     Column("job_id", ForeignKey("jobs.id")),  # none: it happened to the group
     Column("attempt", Integer),
-    Column("kind", String(16), nullable=False),  # submitted, state, wish, edit, note, hook
+    Column("kind", String(16), nullable=False),  # submitted, state, wish, edit, note, hook, health
     Column("from_state", String(16)),
     Column("to_state", String(16)),
     Column("reason", Text),

@@ -14,7 +14,7 @@ from typing import Any
 
 from metta_jobs.states import ARROWS, LIVE, UNSUCCESSFUL, JobState
 from metta_jobs.store import outbox, release
-from metta_jobs.store.words import AGAIN, to_json, to_text
+from metta_jobs.store.words import AGAIN, KILL_BECAUSE, RESTART, to_json, to_text
 
 
 @dataclass(frozen=True)
@@ -199,8 +199,11 @@ def _who_asked(connection: sqlite3.Connection, end: End) -> str | None:
     row = connection.execute(
         "SELECT reason FROM events WHERE job_id = ? AND kind = 'wish' ORDER BY id DESC LIMIT 1", (end.job_id,)
     ).fetchone()
-    _, colon, why = (row["reason"] or "").partition("kill: ") if row else ("", "", "")
-    return why if colon else end.reason
+    said = (row["reason"] or "") if row else ""
+    for begins in (KILL_BECAUSE, RESTART):
+        if said.startswith(begins):
+            return said.removeprefix(begins)
+    return end.reason
 
 
 def _started(now: datetime, end: End) -> str | None:
@@ -279,7 +282,7 @@ def _stopped_groups(connection: sqlite3.Connection, now: datetime, ended: Sequen
         pending |= {job["id"]: why for job in rest if job["state"] == "pending"}
         live = [job["id"] for job in rest if job["state"] != "pending"]
         connection.executemany("UPDATE jobs SET wish = 'kill' WHERE id = ?", [(job_id,) for job_id in live])
-        record(connection, now, live, "wish", reason=f"kill: {why}")
+        record(connection, now, live, "wish", reason=f"{KILL_BECAUSE}{why}")
     return pending
 
 

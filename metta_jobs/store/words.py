@@ -11,6 +11,9 @@ from typing import Any
 KILL, FORCE_KILL, RETRY = "kill", "force_kill", "retry"
 
 
+#: How the events of wishes begin that are no person's: a job is to end, or to end and be tried again, because …
+KILL_BECAUSE, RESTART = "kill: ", "restart: "
+
 #: How the reason of a job begins that is tried again by its own policy.
 AGAIN = "tried again: "
 

@@ -33,8 +33,7 @@ class Progress(BaseCallback):
         self._total = total
         self._every = checkpoint_every
         self._keep = keep
-        self._next_checkpoint = checkpoint_every
-        self._row_step = 0
+        self._next_checkpoint = self._row_step = 0
         self._row_time = 0.0
 
     def save(self) -> None:
@@ -46,6 +45,8 @@ class Progress(BaseCallback):
 
     def _on_training_start(self) -> None:
         self._row_time = time.monotonic()
+        self._row_step = self.model.num_timesteps  # not 0 where it goes on from a checkpoint
+        self._next_checkpoint = (self._row_step // self._every + 1) * self._every
 
     def _on_step(self) -> bool:
         return self._stop.received is None

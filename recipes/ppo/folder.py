@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 JOB_DIR_VARIABLE = "METTA_JOB_DIR"
+#: Set by the queue when a health rule has ended an attempt so that the next one goes on where all was well.
+CHECKPOINT_VARIABLE = "METTA_CHECKPOINT"
 
 
 def run_name(recipe: str) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import time
+from pathlib import Path
 
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.vec_env import VecEnv
 
 from recipes.ppo.callback import Progress, diverged
-from recipes.ppo.folder import RunFolder
+from recipes.ppo.folder import CHECKPOINT_VARIABLE, RunFolder
 from recipes.ppo.play import episode_returns
 from recipes.ppo.runlog import REWARD, RunLog
 from recipes.ppo.stop import StopSignals
@@ -31,9 +34,13 @@ def learn(tool: TrainTool) -> int:
     model = make_model(tool, env)
     with StopSignals() as stop, RunLog(folder, tool.recipe, config, stop) as log:
         print(f"{tool.recipe}: {tool.num_envs} agents at once, {total:,} agent steps, into {folder.root}", flush=True)
-        untrained = _untrained_reward(tool, model)
-        log.row(0, {REWARD: untrained})
-        print(f"step 0 of {total:,} · reward {untrained:.2f} (untrained)", flush=True)
+        if (checkpoint := os.environ.get(CHECKPOINT_VARIABLE)) is not None:
+            go_on_from(model, Path(checkpoint))
+            print(f"Going on from step {model.num_timesteps:,} of {checkpoint}", flush=True)
+        else:
+            untrained = _untrained_reward(tool, model)
+            log.row(0, {REWARD: untrained})
+            print(f"step 0 of {total:,} · reward {untrained:.2f} (untrained)", flush=True)
         progress = Progress(log, folder, stop, total, tool.checkpoint_every, tool.keep_checkpoints)
         improve(model, total, progress)
         progress.save()
@@ -70,10 +77,21 @@ def make_model(tool: TrainTool, env: VecEnv) -> PPO:
     )
 
 
+def go_on_from(model: PPO, checkpoint: Path) -> None:
+    """Give `model` the weights, the optimiser's state and the number of steps of a checkpoint; its settings stay.
+
+    A checkpoint is a pickle inside: the queue names only those that the same job has saved.
+    """
+    saved, parameters, _ = load_from_zip_file(str(checkpoint), device=model.device)
+    model.set_parameters(parameters, device=model.device)
+    model.num_timesteps = saved["num_timesteps"] if saved else 0
+
+
 def improve(model: PPO, total: int, callback: BaseCallback) -> None:
-    """Train `model` for `total` agent steps; raise RunFailed when its weights become NaN or infinite."""
+    """Train `model` until it has made `total` agent steps; raise RunFailed when its weights become NaN or infinite."""
+    left = max(0, total - model.num_timesteps)
     try:
-        model.learn(total, callback=callback, log_interval=None)  # type: ignore[arg-type]
+        model.learn(left, callback=callback, log_interval=None, reset_num_timesteps=False)  # type: ignore[arg-type]
     except ValueError as error:
         # Once the weights are NaN, torch refuses to make a distribution of actions, in words about tensors.
         if all(bool(weights.isfinite().all()) for weights in model.policy.parameters()):

@@ -196,7 +196,7 @@ def test_a_new_daemon_adopts_what_lives_and_launches_what_was_only_claimed(tmp_p
     (b,) = add(house, job("b"))
     with house.store.write() as connection:  # the daemon dies between its claim of b and the launch
         assert transitions.claim(connection, house.clock.now(), [transitions.Start(b, "local", "x")], "") == {b: 1}
-    again = House(house.store, house.state_dir, house.executors, house.clock, house.machine)
+    again = House(house.store, house.state_dir, house.executors, house.clock, house.machine, house.readings)
     settle(again)
     assert states(again, a, b) == [JobState.RUNNING, JobState.RUNNING]
     assert fake(house).launched == [(a, 1), (b, 1)]

@@ -106,7 +106,7 @@ class RemoteHistories(RuleBasedStateMachine):
         old = self.house
         executor = SkyExecutor(old.state_dir, self.sky, old.clock)  # type: ignore[arg-type]
         executors = {"local": old.executors["local"], "skypilot": executor}
-        self.house = House(old.store, old.state_dir, executors, old.clock, old.machine)
+        self.house = House(old.store, old.state_dir, executors, old.clock, old.machine, old.readings)
 
     def ids(self) -> list[int]:
         with self.house.store.read() as connection:

@@ -186,6 +186,8 @@ def test_the_names_that_its_users_know() -> None:
         "max_parallel": None,
         "max_failures": None,
         "on_end": (),
+        "acceptance": (),
+        "health": (),
         "metrics_to_track": ["overview/reward", "overview/sps"],
         "generate_notebook": True,
         "notebook_path": None,

@@ -55,6 +55,7 @@ def _scenario(manager: JobManager, log: Path) -> None:
             witness("a", log),
             witness("b", log, depends_on=("a",)),
             witness("fails", log, code=3, retry=again),
+            witness("judged", log, acceptance="reward >= 5"),
             witness("never", log, depends_on=("fails",)),
             witness("rescue", log, depends_on=("afternotok:fails",)),
             witness("anyway", log, depends_on=("afterany:never", "b")),
@@ -84,7 +85,7 @@ def _expected(manager: JobManager) -> list[str]:
     ends = {job.name: job for job in manager.group(GROUP).jobs}
     wrong = []
     for name, job in ends.items():
-        state = {"victim": "killed", "fails": "failed", "never": "skipped"}.get(name, "succeeded")
+        state = {"victim": "killed", "fails": "failed", "judged": "failed", "never": "skipped"}.get(name, "succeeded")
         if job.state.value != state:
             wrong.append(f"{name} is {job.state.value} ({job.reason}), not {state}")
     if ends["fails"].attempt != 4:

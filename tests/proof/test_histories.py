@@ -181,7 +181,7 @@ class Histories(RuleBasedStateMachine):
     @rule()
     def the_daemon_is_killed(self) -> None:
         old = self.house
-        self.house = House(old.store, old.state_dir, old.executors, old.clock, old.machine)
+        self.house = House(old.store, old.state_dir, old.executors, old.clock, old.machine, old.readings)
 
     # ---------------------------------------------------------------------------------------------- what must hold
 

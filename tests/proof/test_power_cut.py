@@ -21,7 +21,7 @@ from metta_jobs.states import JobState
 from metta_jobs.store.audit import audit
 from metta_jobs.store.capacity import Machine
 from metta_jobs.store.engine import Store
-from metta_jobs.testing import ManualClock
+from metta_jobs.testing import FakeReadings, ManualClock
 from tests.processes import until
 from tests.proof.checker import witness
 
@@ -107,7 +107,8 @@ def _after_the_boot(store: Store, copy: Path, before: dict[int, JobState]) -> No
     state_dir = StateDir(copy)
     clock = ManualClock()
     machine = Machine(cpus=0, memory_gb=1)  # nothing new starts here
-    house = House(store, state_dir, {"local": LocalExecutor(state_dir)}, clock, machine, boot="the-next-boot")
+    readings = FakeReadings(clock)
+    house = House(store, state_dir, {"local": LocalExecutor(state_dir)}, clock, machine, readings, "the-next-boot")
     for _ in range(5):
         tick(house)
     with store.read() as connection:

@@ -13,7 +13,7 @@ from stable_baselines3.common.callbacks import CallbackList
 from metta_jobs.errors import InvalidInput, RunFailed
 from metta_jobs.metrics import ProgressReader, find_artifacts, read_series
 from metta_jobs.recipe import build
-from recipes.ppo.learn import improve, make_model
+from recipes.ppo.learn import go_on_from, improve, make_model
 from recipes.ppo.tool import GymTrainTool
 
 PROJECT = Path(__file__).parents[2]
@@ -105,3 +105,20 @@ def test_the_seed_decides_the_training() -> None:
 
     assert np.array_equal(weights(3), weights(3))
     assert not np.array_equal(weights(3), weights(4))
+
+
+def test_a_training_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
+    tool = build("gym.train", ["trainer.total_timesteps=1024", "trainer.hidden_sizes=[8]"], PROJECT)
+    assert isinstance(tool, GymTrainTool)
+    env = tool.make_env(tool.seed)
+    first = make_model(tool, env)
+    improve(first, 512, CallbackList([]))
+    first.save(tmp_path / "step-512.zip")
+    second = make_model(tool, env)
+    go_on_from(second, tmp_path / "step-512.zip")
+    assert second.num_timesteps == 512
+    for mine, theirs in zip(second.policy.parameters(), first.policy.parameters(), strict=True):
+        assert bool((mine == theirs).all())
+    improve(second, 1024, CallbackList([]))
+    assert second.num_timesteps == 1024
+    env.close()
