@@ -85,8 +85,8 @@ def test_the_last_of_a_thousand_attempts_has_a_pause_too(backoff_s: float, pause
         (
             JOB,
             'retry.on=["tiemout"]',
-            "retry.on[0]='tiemout': it must be a whole number, 'timeout', 'lost', 'no_capacity', 'preempted' or 'setup'"
-            ". Did you mean 'timeout'?",
+            "retry.on[0]='tiemout': it must be a whole number, 'timeout', 'lost', 'no_capacity', 'preempted', 'setup' "
+            "or 'rejected'. Did you mean 'timeout'?",
         ),
         (JOB, "retry.on=lost", "retry.on=lost: it must be a list ([…]), each part of it a whole number, 'timeout'"),
         (JOB, "retry.on=[1.5]", "retry.on[0]=1.5: it must be a whole number, 'timeout', "),

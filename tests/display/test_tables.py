@@ -1,4 +1,5 @@
 import dataclasses
+import math
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +13,7 @@ from metta_jobs.display.listing import show
 from metta_jobs.display.tables import render_groups, render_jobs
 from metta_jobs.metrics.artifacts import Artifact
 from metta_jobs.states import DependencyKind, JobState
-from metta_jobs.views import Counts, EventView, GroupSummary, ParentView
+from metta_jobs.views import Counts, EventView, GroupSummary, ParentView, Progress
 
 LONG = "arena_experiment_2026-11-21_03-38-02_with_a_long_name"
 
@@ -136,3 +137,16 @@ def test_events_name_their_jobs_and_keep_their_order():
     assert lines[1].split() == ["2026-11-21", "12:30:05Z", "a", "submitted", "○", "pending"]
     assert lines[2].split() == ["2026-11-21", "12:30:05Z", "b", "1", "kill", "asked", "for"]
     assert "No events." in text_of(render_events([]))
+
+
+def test_jobs_that_log_show_progress_reward_and_what_ails_them():
+    jobs = [
+        make_job(1, "a", JobState.RUNNING, progress=Progress(45.0, 100.0, 3.21), health=("loss was NaN at step 45",)),
+        make_job(2, "b", JobState.RUNNING, progress=Progress(40_960.0, reward=math.nan)),
+        make_job(3, "c", JobState.SUCCEEDED, reason="accepted: overview/reward 7 >= 5"),
+    ]
+    header, *lines = text_of(render_jobs(make_group(jobs), NOW), width=200).splitlines()
+    assert header.split()[-3:] == ["progress", "reward", "reason"]
+    assert "45 %    3.21  loss was NaN at step 45" in lines[0]
+    assert lines[1].endswith("41.0 k steps     nan")
+    assert lines[2].endswith("accepted: overview/reward 7 >= 5")

@@ -6,6 +6,7 @@ from display_cases import NOW, make_group, make_job, text_of
 from metta_jobs.display.job import render_job
 from metta_jobs.display.variants import folds, render_variants
 from metta_jobs.states import JobState
+from metta_jobs.views import Progress
 
 STATES = [JobState.SUCCEEDED, *JobState, JobState.SUCCEEDED]
 
@@ -55,3 +56,13 @@ def test_a_job_says_which_cell_of_the_matrix_it_is():
     (job, *_) = matrix()
     words = text_of(render_job(job, [], [], [], NOW)).split()
     assert words[words.index("variant") :][:4] == ["variant", "baseline,", "seed", "1"]
+
+
+def test_progress_and_reward_of_a_variant_are_means_of_its_seeds():
+    seeds = [
+        make_job(i, f"v.s{i}", JobState.RUNNING, variant="v", seed=i, progress=Progress(steps, 100.0, reward))
+        for i, (steps, reward) in enumerate([(20.0, 1.0), (60.0, 2.0), (None, None)], start=1)
+    ]
+    header, line = text_of(render_variants(make_group(seeds), NOW), width=200).splitlines()
+    assert header.split()[-3:] == ["progress", "reward", "reason"]
+    assert line.split()[-3:] == ["40", "%", "1.50"]

@@ -40,6 +40,7 @@ def test_tensorboard_s_scalars_on_its_own_steps(tmp_path: Path, version: str) ->
     assert series["weights"] == series["note"] == Series([], [])
     assert source.summary["time/fps"] == 1199.0
     assert ProgressReader(tmp_path).poll() == source.progress
+    assert ProgressReader(tmp_path, keys=("overview/sps", "none")).poll().values == {"overview/sps": 1199.0}
     assert (source.progress.steps, source.progress.reward, source.progress.updated_at) == (409600, 49.75, 1.75e9 + 199)
 
 
@@ -91,6 +92,7 @@ def test_the_steps_of_a_table_are_its_own_column_else_its_lines(tmp_path: Path) 
     path.write_text("reward\n1\n2\n")
     assert read_series(tmp_path, ["reward"])["reward"] == Series([0.0, 1.0], [1.0, 2.0])
     assert ProgressReader(tmp_path).poll().steps == 1.0
+    assert ProgressReader(tmp_path, keys=("reward", "none")).poll().values == {"reward": 2.0}
 
 
 def test_json_lines_with_nested_names_and_lines_that_are_none(tmp_path: Path) -> None:
