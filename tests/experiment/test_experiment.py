@@ -172,6 +172,7 @@ def test_the_names_that_its_users_know() -> None:
         "runs": ["a"],
         "args_per_run": {},
         "seeds": None,
+        "sections": [],
         "group": None,
         "gpus": None,
         "nodes": 1,
