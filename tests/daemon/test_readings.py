@@ -165,6 +165,7 @@ def test_real_trainings_are_followed_judged_and_tried_again(manager: JobManager)
     assert manager.job(1).progress.total == 1000  # type: ignore[union-attr]
     kill_daemon(manager.state_dir)
     manager.start_daemon()
+    (manager.state_dir / "jobs" / "1" / "1" / "go-wrong").touch()  # the daemon has seen it well: a checkpoint counts
     sick, weak = manager.wait(["g"], timeout_s=120)
     assert (weak.state, weak.exit_code, weak.reason) == (JobState.FAILED, 0, "overview/reward 10 is not > 99")
     assert (sick.state, sick.attempt, sick.reason) == (JobState.SUCCEEDED, 2, "accepted: overview/reward 10 >= 10")

@@ -41,6 +41,7 @@ class Attempt:
     not_requested: bool = False  # the API server was never asked to launch it
     searched_since: int = 0  # answers to searches by name since that is known
     searched: int = 0  # answers to searches by name that did not hold it
+    unfound_since: float | None = None  # since the first of those
     absent: int = 0  # answers to polls that did not hold it
     absent_since: float | None = None
     inactive_since: float | None = None
@@ -135,7 +136,9 @@ class Attempt:
         """A search by name did not find it."""
         self.searched += 1
         self.searched_since += self.not_requested
-        if self.request_failed is not None and self.searched >= 2:
+        self.unfound_since = now if self.unfound_since is None else self.unfound_since
+        sure = self.refused or now - self.unfound_since >= MISSING_S
+        if self.request_failed is not None and self.searched >= 2 and sure:
             # Its launch is known to have failed, and left nothing behind.
             self.final = Failed(f"SkyPilot could not launch it: {self.request_failed}", "lost")
         elif now - self.since > LOOK_FOR_S and self.searched >= SEARCHES:
