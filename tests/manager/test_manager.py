@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -138,11 +139,15 @@ def test_what_a_job_names_as_secret_is_nowhere_in_the_state_folder(
     manager.stop_daemon()
     wanted = "quietly-quietly zq7x https://host/?q=quietly-quietly"
     assert seen.read_text().splitlines() == [wanted] * 2
-    files = [path for path in manager.state_dir.rglob("*") if path.is_file()]
-    assert manager.state_dir / "jobs.sqlite" in files
-    for path in files:
+    held_by: dict[Path, bytes] = {}
+    for folder, _, names in os.walk(manager.state_dir):
+        for path in (Path(folder, name) for name in names):
+            with contextlib.suppress(FileNotFoundError):  # a runner that ends takes its own away
+                held_by |= {path: path.read_bytes()} if path.is_file() else {}
+    assert manager.state_dir / "jobs.sqlite" in held_by
+    for path, content in held_by.items():
         for value in values.values():
-            assert value.encode() not in path.read_bytes(), path
+            assert value.encode() not in content, path
 
 
 # ---------------------------------------------------------------------------------------------------------- wishing
