@@ -198,18 +198,19 @@ class _Stage:
     def _sprites(self) -> dict[Any, Image]:
         return {}
 
-    def _sprite(self, key: Any, paint: Any) -> Image:
-        """A picture of a cell, drawn once, smooth at its edges."""
+    def _sprite(self, key: Any, paint: Any, size: int = 0) -> Image:
+        """A picture of a cell (or of `size` pixels), drawn once, smooth at its edges."""
         from PIL import Image, ImageDraw
 
         if key not in self._sprites:
-            side = self.cell * _FINE
+            size = size or self.cell
+            side = size * _FINE
             large = Image.new("RGBA", (side, side), (0, 0, 0, 0))
             paint(ImageDraw.Draw(large), side)
-            self._sprites[key] = large.resize((self.cell, self.cell), Image.Resampling.LANCZOS)
+            self._sprites[key] = large.resize((size, size), Image.Resampling.LANCZOS)
         return self._sprites[key]
 
-    def _agent(self, number: int, facing: Cell) -> Image:
+    def _agent(self, number: int, facing: Cell, size: int = 0) -> Image:
         colour = _AGENTS[number % len(_AGENTS)]
 
         def paint(draw: Any, side: int) -> None:
@@ -222,7 +223,7 @@ class _Stage:
                 x, y = x + side * 0.035 * facing[0], y + side * 0.05 * facing[1]
                 draw.ellipse((x - side * 0.06, y - side * 0.07, x + side * 0.06, y + side * 0.07), fill=_INK)
 
-        return self._sprite(("agent", number % len(_AGENTS), facing), paint)
+        return self._sprite(("agent", number % len(_AGENTS), facing, size), paint, size)
 
     def _object(self, thing: Thing, step: int) -> Image:
         amount, full = thing.amounts[step], max(thing.amounts[0], 1)
@@ -256,7 +257,9 @@ class _Stage:
         y += 20
         counted = bool(self.replay.item)
         if counted:
-            whole, available = self.replay.collected(step), max(1, self.replay.available)
+            # Where items are made on the way, what there was at first is no measure.
+            whole, final = self.replay.collected(step), self.replay.collected(last)
+            available = max(1, self.replay.available, final)
             draw.text((x, y), f"{self.replay.item}s collected", fill=_SOFT, font=_font(12))
             _right(draw, right, y, f"{whole:,} / {available:,}", _INK, _font(12))
             y += 20
@@ -269,22 +272,13 @@ class _Stage:
         room = max(1, (self.size[1] - _PAD - y) // 21)
         shown = len(shares) if len(shares) <= room else room - 1
         for number, amount in enumerate(shares[:shown]):
-            self._small(picture, number, (x, y))
+            icon = self._agent(number, (0, 1), 18)
+            picture.paste(icon, (x, y), icon)
             _bar(picture, (x + 24, y + 6, right - 34, y + 13), amount / most, _AGENTS[number % len(_AGENTS)])
             _right(draw, right, y + 1, f"{amount:,.0f}" if counted else f"{amount:,.1f}", _INK, _font(12))
             y += 21
         if shown < len(shares):
             draw.text((x, y + 1), f"and {len(shares) - shown:,} more agents", fill=_SOFT, font=_font(12))
-
-    def _small(self, picture: Image, number: int, corner: tuple[int, int]) -> None:
-        from PIL import Image
-
-        key = ("small", number % len(_AGENTS))
-        if key not in self._sprites:
-            whole = self._agent(number, (0, 1))
-            self._sprites[key] = whole.resize((18, 18), Image.Resampling.LANCZOS)
-        sprite = self._sprites[key]
-        picture.paste(sprite, corner, sprite)
 
 
 def _altar(share: float) -> Any:

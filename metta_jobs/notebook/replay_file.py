@@ -5,8 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +94,7 @@ def _understood(raw: dict[str, Any]) -> ReplayFile:
         if kind == "wall":
             walls.update(cell for cell in cells[:1] if cell is not None)
             continue
-        inventories = expand(thing.get("inventory", []), steps, _is_inventory_series)
-        amounts = [_amount(inventory, number) for inventory in inventories]
+        amounts = _amounts(thing.get("inventory", []), number, steps)
         if "agent_id" in thing or kind == "agent":
             rewards = [float(value or 0) for value in expand(thing.get("total_reward", 0.0), steps)]
             agents.append((int(thing.get("agent_id", len(agents))), Thing(kind, cells, amounts, rewards)))
@@ -117,15 +117,27 @@ def _last_steps(things: Sequence[dict[str, Any]]) -> Iterator[int]:
 
 
 def _cells(thing: dict[str, Any], steps: int) -> list[Cell | None]:
-    places = expand(thing["location"], steps, lambda value: bool(value) and isinstance(value[0], list))
-    alive = expand(thing.get("alive", True), steps)
-    return [
-        (int(place[0]), int(place[1])) if there and place else None for place, there in zip(places, alive, strict=True)
-    ]
+    place, alive = thing["location"], thing.get("alive", True)
+    moves = bool(place) and isinstance(place[0], list)
+    cells: list[Cell | None] = [_cell(place)] * steps if not moves else _journey(place, steps)
+    if alive is True:
+        return cells
+    return [cell if there else None for cell, there in zip(cells, expand(alive, steps), strict=True)]
 
 
-def _is_inventory_series(value: Any) -> bool:
-    return bool(value) and all(len(entry) == 2 and isinstance(entry[1], list) for entry in value)
+def _journey(places: Sequence[Any], steps: int) -> list[Cell | None]:
+    return expand([(step, _cell(where)) for step, where in places], steps)
+
+
+def _cell(place: Any) -> Cell | None:
+    return (int(place[0]), int(place[1])) if place else None
+
+
+def _amounts(inventory: Any, item: int | None, steps: int) -> list[int]:
+    # A constant inventory is a list of (item, amount), one that changes a list of (step, such a list).
+    if inventory and all(len(entry) == 2 and isinstance(entry[1], list) for entry in inventory):
+        return expand([(step, _amount(holds, item)) for step, holds in inventory], steps)
+    return [_amount(inventory, item)] * steps
 
 
 def _amount(inventory: Any, item: int | None) -> int:
@@ -134,16 +146,12 @@ def _amount(inventory: Any, item: int | None) -> int:
     return sum(int(pair[1]) for pair in inventory if pair[0] == item)
 
 
-def expand(value: Any, steps: int, is_series: Callable[[Any], bool] | None = None) -> list[Any]:
-    """Return a field's value at each of `steps` steps; it is a constant, or [step, value] pairs where it changes."""
-    if not (is_series(value) if is_series else isinstance(value, list)):
+def expand(value: Any, steps: int) -> list[Any]:
+    """Return a field's value at each of `steps` steps; it is a constant, or (step, value) pairs where it changes."""
+    if not isinstance(value, list):
         return [value] * steps
     whole: list[Any] = []
     # Before the first pair the value is the format's default, which nothing here tells from the first.
-    current, pairs = value[0][1], iter(value)
-    upcoming = next(pairs, None)
-    for step in range(steps):
-        while upcoming is not None and upcoming[0] <= step:
-            current, upcoming = upcoming[1], next(pairs, None)
-        whole.append(current)
+    for (_, current), (until, _) in pairwise([*value, (steps, None)]):
+        whole += [current] * (min(until, steps) - len(whole))
     return whole

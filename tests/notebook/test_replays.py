@@ -68,6 +68,7 @@ def test_a_replay_is_read_as_the_file_says(written: Path) -> None:
 def test_constants_and_series_are_told_apart() -> None:
     assert expand(3, 2) == [3, 3]
     assert expand([[0, "a"], [2, "b"]], 4) == ["a", "a", "b", "b"]
+    assert expand([[1, "a"], [2, "b"], [9, "c"]], 4) == ["a", "a", "b", "b"]
 
 
 def test_the_animation_is_small_and_moves(written: Path) -> None:
