@@ -10,6 +10,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
+from pydantic import TypeAdapter, ValidationError
+
+from metta_jobs.criteria import AcceptanceCriterion, Criteria, HealthRule
 from metta_jobs.errors import InvalidInput, MettaError
 from metta_jobs.experiment.base_config import BaseExperimentConfig
 from metta_jobs.experiment.infrastructure import TrainingJobConfig
@@ -19,10 +22,13 @@ from metta_jobs.experiment.skypilot import get_skypilot_service
 from metta_jobs.job import JobConfig
 from metta_jobs.manager import JobManager
 from metta_jobs.paths import find_project, find_state_dir
+from metta_jobs.policy import GroupConfig
 from metta_jobs.recipe import find_recipe
+from metta_jobs.refusal import explain
 from metta_jobs.views import GroupView
 
 METRICS = ("overview/reward", "overview/sps")
+_CRITERIA: TypeAdapter[Criteria] = TypeAdapter(Criteria)
 Config = TypeVar("Config", bound=BaseExperimentConfig)
 
 
@@ -42,12 +48,16 @@ class Experiment(Generic[Config]):
 
     `module` names a recipe's function that takes a TrainingRunConfig and returns a tool ("arena.from_config").
     `program` is instead the command of any Hydra program, as ("python", "train.py"): it gets --config-path and
-    --config-name. `metrics` are what the monitor and the notebook follow.
+    --config-name. `metrics` are what the monitor and the notebook follow, `acceptance` what the metrics of a training
+    must be at its end for it to have succeeded, as in ("overview/reward >= 5",); `health` are rules for the trainings
+    while they run, as in ({"when": "nan", "action": "kill"},).
     """
 
     module: ClassVar[str] = ""
     program: ClassVar[tuple[str, ...]] = ()
     metrics: ClassVar[tuple[str, ...]] = METRICS
+    acceptance: ClassVar[Sequence[AcceptanceCriterion | str]] = ()
+    health: ClassVar[Sequence[HealthRule | Mapping[str, Any]]] = ()
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -86,7 +96,7 @@ class Experiment(Generic[Config]):
             self._configs = manager.state_dir / "configs"
             run = self._run(name, config, find_project())
             self._check([run.job], manager)
-            manager.submit([run.job], group=self.name)
+            manager.submit([run.job], group=self.name, options=self._options())
             run.job_id = manager.jobs([f"{self.name}/{name}"])[0].id
         return run
 
@@ -121,7 +131,7 @@ class Experiment(Generic[Config]):
         if self.config.notebook:
             jobs.append(notebook_job(self.name, jobs, manager.project_dir, self.config.sections, self.metrics))
         self._check(jobs, manager)
-        return manager.submit(jobs, group=self.name, new_group=True)
+        return manager.submit(jobs, group=self.name, new_group=True, options=self._options())
 
     def command(self) -> tuple[str, ...]:
         """What trains, without the flags that name the configuration. Raises InvalidInput, UnknownName."""
@@ -152,9 +162,22 @@ class Experiment(Generic[Config]):
             if self.module:
                 tool_of(self.module, config.training, project)
             job, path = config.job(name, command, project, folder=self._configs, metrics=self.metrics)
+            job = job.model_copy(update={"acceptance": self._criteria()})
         except MettaError as error:
             raise type(error)(f"Run {name!r}: {error}") from error
         return TrainingRun(name, config, job, path)
+
+    def _criteria(self) -> Criteria:
+        try:
+            return _CRITERIA.validate_python(self.acceptance)
+        except ValidationError as error:
+            raise InvalidInput(explain(error, Criteria, path="acceptance")) from error
+
+    def _options(self) -> GroupConfig:
+        try:
+            return GroupConfig.model_validate({"health": self.health or None})
+        except ValidationError as error:
+            raise InvalidInput(f"{type(self).__name__}: {explain(error, GroupConfig)}") from error
 
     def _check(self, jobs: Sequence[JobConfig], manager: JobManager) -> None:
         get_skypilot_service(manager).preflight(jobs, skip_git_check=self.config.skip_git_check)

@@ -93,7 +93,7 @@ def read_run(job: JobView, keys: Sequence[str], samples: int) -> RunMetrics:
 
 def _note(whole: dict[str, Series], logged: bool) -> str:
     if not logged:
-        return "no metrics: it logged nothing with wandb"
+        return "no metrics: no W&B log, TensorBoard, CSV or JSON lines of it found"
     found = [series for series in whole.values() if len(series)]
     parts = [f"{len(found)} of {len(whole)} metrics, {sum(map(len, found)):,} points"]
     if missing := [key for key, series in whole.items() if not len(series)]:

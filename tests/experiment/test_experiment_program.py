@@ -259,6 +259,29 @@ def test_one_run_can_be_launched_by_itself(project: Path) -> None:
         assert [job.state.value for job in manager.wait(["g"], timeout_s=60)] == ["succeeded", "succeeded"]
 
 
+class Judged(Named):
+    """What its trainings must have learnt, and what ends them."""
+
+    acceptance = ("overview/reward >= 5",)
+    health = ({"when": "nan", "action": "kill"},)
+
+
+def test_an_experiment_says_what_its_trainings_must_reach(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Judged(BaseExperimentConfig(name="g", notebook=False)).launch()
+    with JobManager() as manager:
+        ended = manager.wait(["g"], timeout_s=60)
+        assert {job.state.value for job in ended} == {"failed"}
+        assert {job.reason for job in ended} == {"overview/reward was never logged, and must be >= 5"}
+        assert [rule["action"] for rule in manager.group("g").health] == ["kill"]
+    monkeypatch.setattr(Judged, "acceptance", "reward > much")
+    with pytest.raises(InvalidInput, match=r"Run 'a': acceptance.*'much' in the criterion .* is no number"):
+        Judged(BaseExperimentConfig(name="h")).launch()
+    monkeypatch.setattr(Judged, "acceptance", ())
+    monkeypatch.setattr(Judged, "health", {"when": "nun"})
+    with pytest.raises(InvalidInput, match=r"Judged: health.*'nun'"):
+        Judged(BaseExperimentConfig(name="h", notebook=False)).launch()
+
+
 def test_a_file_of_another_job_is_not_trained_with(project: Path) -> None:
     path, _ = TrainingRunConfig().serialize_to_yaml_file("train")
     command = [

@@ -42,7 +42,7 @@ def test_fetch_names_every_run_its_state_and_what_is_missing(
     assert lines == [
         f"1/5 good succeeded {some}",
         f"2/5 failed failed with exit code 3 {some}",
-        "3/5 mute timed out no metrics: it logged nothing with wandb",
+        "3/5 mute timed out no metrics: no W&B log, TensorBoard, CSV or JSON lines of it found",
         f"4/5 killed killed {some}",
         "5/5 skipped skipped no metrics: it has not run",
     ]
