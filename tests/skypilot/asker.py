@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from tests.processes import until
 
 #: A step of SkyPilot takes tens of seconds, minutes on a machine that is busy.
 PATIENCE_S = 600.0
+PAUSE_S = 4.0
 
 
 class Asker:
@@ -19,6 +21,7 @@ class Asker:
     def __init__(self, python: str, folder: Path) -> None:
         self.client = SkyClient(lambda: python, folder / "sky.log")
         self.come: dict[int, Answer] = {}
+        self._next = 0.0
 
     def answer(self, do: str, **fields: Any) -> Answer:
         ticket = self.client.ask(do, **fields)
@@ -35,7 +38,10 @@ class Asker:
         """What it answers; while the API server is away, it is asked again."""
 
         def answered() -> Answer | None:
+            # Each question costs the server seconds of a core: who waits asks it now and then.
+            time.sleep(max(0.0, self._next - time.monotonic()))
             answer = self.answer(do, **fields)
+            self._next = time.monotonic() + PAUSE_S
             return None if answer.kind == "unreachable" else answer
 
         answer = until(answered, f"an API server that answers {do}", PATIENCE_S)
@@ -44,4 +50,5 @@ class Asker:
 
     def records(self, name: str, **choice: Any) -> list[dict[str, Any]]:
         """The managed jobs of ours with this in their name."""
-        return self.value("queue", name_match=name, **choice)["records"]
+        records: list[dict[str, Any]] = self.value("queue", name_match=name, **choice)["records"]
+        return records

@@ -33,7 +33,7 @@ class Questions:
         self._client = client
         self._clock = clock
         self._about: dict[int, tuple[str, Any]] = {}
-        self._open: dict[str, int] = {}  # kind of poll → its ticket
+        self._open: dict[str, tuple[int, float]] = {}  # kind of poll → its ticket, and when it was asked
         self._due: dict[str, float] = {}
         self._interval = POLL_S
         self._failures = 0
@@ -58,7 +58,8 @@ class Questions:
         if kind in self._open or now < self._due.get(kind, 0.0):
             return
         self._due[kind] = now + PAUSES_S.get(kind, self._interval)
-        self._open[kind] = ticket = self._client.ask(POLLS[kind], **fields)
+        ticket = self._client.ask(POLLS[kind], **fields)
+        self._open[kind] = ticket, now
         self._about[ticket] = (kind, about)
 
     def soon(self, *kinds: str) -> None:
@@ -75,8 +76,12 @@ class Questions:
         come = []
         for answer in self._client.answers():
             kind, about = self._about.pop(answer.ticket, ("", None))
-            if self._open.get(kind) == answer.ticket:
+            ticket, asked = self._open.get(kind, (None, 0.0))
+            if ticket == answer.ticket:
                 del self._open[kind]
+                # A server that is slow has much to do: it gets as long a rest as it took.
+                now = self._clock.monotonic()
+                self._due[kind] = max(self._due[kind], now + min(LONGEST_POLL_S, now - asked))
             if kind in POLLS or answer.kind == "unreachable":
                 self._heard(answer)
             come.append((kind, about, answer))
