@@ -9,6 +9,8 @@ from collections.abc import Sequence
 _PREFIX = re.compile(r"^(?:\[[^\]]{1,24}\]:?|\(\w+ pid=\d+[^)]*\)|rank ?\d+:) ?")
 _BOX = " │┃|╭╮╰╯─━┏┓┗┛"
 _TRACEBACK = re.compile(r"^Traceback \(most recent call last\):")
+#: The last line of a traceback, as nearly all exceptions are named.
+_RAISED = re.compile(r"^[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Warning)\b")
 _FRAME = re.compile(r'^\s+File ".*", line \d+')
 _ERROR = re.compile(
     r"(?i:\b(?:error|exception|fatal|panic|panicked|segmentation fault|core dumped|out of memory|killed|aborted"
@@ -66,6 +68,10 @@ def _exception(spoken: Sequence[str], limit: int) -> list[str]:
     end = next((at for at in range(start + 1, len(spoken)) if not spoken[at].startswith(" ")), None)
     if end is None:
         return []
+    if not _RAISED.match(spoken[end]):
+        # What was printed before came in between, where output and errors are two streams.
+        after = range(end + 1, min(end + _SURVIVED_AFTER, len(spoken)))
+        end = next((at for at in after if _RAISED.match(spoken[at])), end)
     later = _last(spoken[end + 1 :], _ERROR)
     if later is not None and later >= _SURVIVED_AFTER:
         return []

@@ -1,4 +1,4 @@
-"""A real SkyPilot over a real one-node Slurm, on this machine alone."""
+"""A real SkyPilot over a real Slurm of two nodes, on this machine alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.bed.files import API_PORT, CURL, SLURMCTLD_PORT, SLURMD_PORT, SSH_PORT, handed_on, owner_of_curl, write_files
+from tests.bed.files import API_PORT, CURL, NODES, SLURMCTLD_PORT, SSH_PORT, handed_on, owner_of_curl, write_files
 from tests.bed.members import MARK, end, members
 
 SKYPILOT = "skypilot[slurm]==0.14.1"
@@ -115,7 +115,7 @@ class Bed:
             raise Unavailable(f"the bed needs {', '.join(self._missing())}, and there is no apt-get to install that")
         if owner_of_curl() not in (None, str(self.folder)):
             raise Unavailable(f"{CURL} is not the bed's own, which needs that place (`down` of another bed frees it)")
-        taken = [port for port in (API_PORT, SLURMCTLD_PORT, SLURMD_PORT, SSH_PORT) if _listens(port)]
+        taken = [port for port in (API_PORT, SLURMCTLD_PORT, *NODES.values(), SSH_PORT) if _listens(port)]
         if taken:
             raise Unavailable(f"something else listens on port {taken[0]}, which the bed needs")
 
@@ -153,8 +153,14 @@ class Bed:
         conf = str(self.folder / "slurm.conf")
         self._daemon("slurmctld", "-D", "-f", conf)
         self._until(lambda: "UP" in self.slurm("scontrol", "ping", may_fail=True), "slurmctld", 60, "slurmctld")
-        self._daemon("slurmd", "-D", "-f", conf)
-        self._until(lambda: "idle" in self.slurm("sinfo", "-h", "-o", "%T", may_fail=True), "the node", 60, "slurmd")
+        for node in NODES:
+            self._daemon("slurmd", "-D", "-f", conf, "-N", node)
+
+        def idle() -> bool:
+            states = self.slurm("sinfo", "-h", "-N", "-p", "main", "-o", "%T", may_fail=True).split()
+            return states == ["idle"] * len(NODES)
+
+        self._until(idle, "the nodes", 60, "slurmd")
 
     def _start_sshd(self) -> None:
         Path("/run/sshd").mkdir(exist_ok=True)

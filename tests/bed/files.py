@@ -8,7 +8,9 @@ import socket
 import subprocess
 from pathlib import Path
 
-SSH_PORT, SLURMCTLD_PORT, SLURMD_PORT, API_PORT = 46622, 46617, 46618, 46680
+SSH_PORT, SLURMCTLD_PORT, API_PORT = 46622, 46617, 46680
+#: The nodes of Slurm, all of them this machine, and the ports of their daemons.
+NODES = {"bed1": 46618, "bed2": 46619}
 #: A login shell resets PATH, so the stand-in for uv's installer lies where every shell looks first.
 CURL = Path("/usr/local/bin/curl")
 #: How the node reaches package indices: as whoever started the bed does.
@@ -30,7 +32,7 @@ def write_files(folder: Path, uv: str, python: str) -> None:
     """All files below `folder`, and the stand-in for curl. `uv` and `python` are programs of this machine."""
     for name in (
         "ctld",
-        "slurmd",
+        *(f"slurmd/{node}" for node in NODES),
         "log",
         "run",
         "home/.slurm",
@@ -72,7 +74,11 @@ def handed_on() -> dict[str, str]:
 
 def _slurm_conf(folder: Path) -> str:
     host = socket.gethostname().split(".")[0]
-    # It says to have more CPUs than there are, so that jobs that sleep and print run side by side.
+    # They say to have more CPUs than there are, so that jobs that sleep and print run side by side.
+    nodes = "\n".join(
+        f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=32 RealMemory=64000 State=UNKNOWN"
+        for name, port in NODES.items()
+    )
     return f"""
 ClusterName=bed
 SlurmctldHost={host}(127.0.0.1)
@@ -82,9 +88,8 @@ CryptoType=crypto/munge
 SlurmUser=root
 SlurmdUser=root
 SlurmctldPort={SLURMCTLD_PORT}
-SlurmdPort={SLURMD_PORT}
 StateSaveLocation={folder}/ctld
-SlurmdSpoolDir={folder}/slurmd
+SlurmdSpoolDir={folder}/slurmd/%n
 SlurmctldPidFile={folder}/run/slurmctld.pid
 SlurmdPidFile={folder}/run/slurmd.pid
 SlurmdParameters=config_overrides
@@ -96,9 +101,9 @@ ReturnToService=2
 MpiDefault=none
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
-NodeName={host} NodeAddr=127.0.0.1 CPUs=32 RealMemory=64000 State=UNKNOWN
-PartitionName=main Nodes={host} Default=YES MaxTime=1-0 DefaultTime=2:00:00 State=UP
-PartitionName=closed Nodes={host} MaxTime=1-0 DefaultTime=2:00:00 State=DOWN
+{nodes}
+PartitionName=main Nodes={",".join(NODES)} Default=YES MaxTime=1-0 DefaultTime=2:00:00 State=UP
+PartitionName=closed Nodes={",".join(NODES)} MaxTime=1-0 DefaultTime=2:00:00 State=DOWN
 """
 
 

@@ -137,3 +137,11 @@ def test_errors_without_a_traceback(log, first):
 
 def test_a_log_of_chatter_only_has_no_error():
     assert error_lines(["wandb: error fetching", "------"]) == []
+
+
+def test_what_was_printed_before_a_traceback_and_came_in_the_middle_of_it_is_not_its_error() -> None:
+    log = ["Traceback (most recent call last):", '  File "toy.py", line 18, in run', "    raise ValueError(what)"]
+    log += ["step 0", "step 1", "ValueError: the policy diverged", "srun: error: vm: task 0: Exited with exit code 1"]
+    assert error_lines(log) == ["ValueError: the policy diverged", 'File "toy.py", line 18, in run']
+    # An exception whose name does not tell that it is one is believed at its place.
+    assert error_lines([*log[:3], "toy.Diverged: at 3", "step 1", "and"])[0] == "toy.Diverged: at 3"

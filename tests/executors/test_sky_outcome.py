@@ -52,6 +52,12 @@ def test_the_exit_code_is_told(tmp_path: Path, shell: tuple[str, ...], command: 
 
 
 @pytest.mark.parametrize("shell", SHELLS, ids=" ".join)
+def test_output_and_errors_come_in_the_order_in_which_they_were_said(tmp_path: Path, shell: tuple[str, ...]) -> None:
+    _, log, _ = run(shell, tmp_path, "sh", "-c", "echo 1; echo 2 >&2; echo 3")
+    assert without_marks(log, "abc") == "1\n2\n3\n"
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=" ".join)
 def test_a_time_limit_holds_though_nobody_looks(tmp_path: Path, shell: tuple[str, ...]) -> None:
     code, _, outcome = run(shell, tmp_path, "sh", "-c", "trap '' TERM; sleep 300", limit_s=1)
     assert outcome is not None

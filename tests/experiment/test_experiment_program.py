@@ -169,6 +169,20 @@ def test_a_price_that_is_not_known_is_said(project: Path) -> None:
     assert "It cannot be launched as it is:" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ("--gpus 4 --gpu-type A100 --nodes 2 --spot --no-launch", "kubernetes, 2 nodes of 4 A100, spot"),
+        ("--gpus 1 --no-spot --skip-git-check", "kubernetes, 1 node of 1 GPU, on demand"),
+    ],
+)
+def test_the_machines_are_flags(project: Path, flags: str, says: str) -> None:
+    done = toy("mine", "--remote", "--infra", "k8s", *flags.split())
+    assert done.returncode == 0, done.stderr
+    assert says in done.stdout
+    assert flags.replace(" --no-launch", "") + " --launch" in done.stdout
+
+
 def test_every_field_is_a_flag(project: Path) -> None:
     shown = toy("--help").stdout
     for field in BaseExperimentConfig.model_fields:

@@ -27,6 +27,7 @@ _LINE = 4000  # characters of base64 a line: log readers split longer ones
 
 _SCRIPT = r"""
 set +e +m  # SkyPilot runs us in an interactive shell: with job control, setsid would fork and leave us without a child
+exec 2>&1  # schedulers carry two streams apart, and a traceback's last line came after what was printed before it
 PATH=$HOME/.local/bin:$PATH
 set --
 for word in $METTA_ARGV; do
