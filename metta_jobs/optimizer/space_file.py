@@ -30,9 +30,11 @@ def read_yaml(text: str) -> Any:
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
             seen = set()
             for key, _ in node.value:
-                if key.tag != "tag:yaml.org,2002:merge" and key.value in seen:
-                    raise InvalidInput(f"The space's YAML has {key.value!r} twice (line {key.start_mark.line + 1}).")
-                seen.add(key.value)
+                name = key.value if isinstance(key, yaml.ScalarNode) else None
+                if name in seen and key.tag != "tag:yaml.org,2002:merge":
+                    raise InvalidInput(f"The space's YAML has {name!r} twice (line {key.start_mark.line + 1}).")
+                if name is not None:
+                    seen.add(name)
             return super().construct_mapping(node, deep)
 
     _take_exponents(Loader)
@@ -47,8 +49,12 @@ def write_yaml(data: Mapping[str, Any]) -> str:
     import yaml
 
     class Dumper(yaml.SafeDumper):
-        """Quotes text that would be read as a number, and writes everything out."""
+        """Quotes text that would be read as a number or broken at a line's end, and writes everything out."""
 
+    def written(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if value.isprintable() else '"')
+
+    Dumper.add_representer(str, written)
     _take_exponents(Dumper)
     Dumper.ignore_aliases = lambda self, data: True  # type: ignore[method-assign]
     text: str = yaml.dump(dict(data), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=10**9)
