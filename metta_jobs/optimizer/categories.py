@@ -18,6 +18,9 @@ class _First:
     def __repr__(self) -> str:
         return "the first"
 
+    def __reduce__(self) -> str:
+        return "FIRST"  # one of it, in every process
+
 
 FIRST: Final = _First()
 

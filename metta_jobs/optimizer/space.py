@@ -47,6 +47,9 @@ class _Absent:
     def __repr__(self) -> str:
         return "ABSENT"
 
+    def __reduce__(self) -> str:
+        return "ABSENT"  # one of it, in every process
+
 
 #: In a difference, what stands for a parameter that is not there.
 ABSENT = _Absent()

@@ -101,6 +101,8 @@ def read_space(data: Any) -> tuple[dict[str, Any], list[Any]]:
 
 def flat(params: Mapping[str, Any], *, lenient: bool = False) -> dict[str, Any]:
     """Values by dotted path, from nested or dotted ones; `lenient`: whatever the keys are. Raises InvalidInput."""
+    if not isinstance(params, Mapping):
+        raise InvalidInput(f"Values are given by their paths, as {{'a.b': 1}}, not as {shown(params)}.")
     found: dict[str, Any] = {}
     for path, value in _leaves(params, "", 0, lenient):
         if path in found and not lenient:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -268,6 +269,12 @@ def test_numbers_may_be_text_as_other_readers_leave_them() -> None:
     assert Space.from_dict({"lr": log(min="1e-5", max="1")}) == Space.from_yaml(
         "lr: {distribution: log_normal, min: 1e-5, max: 1.0}"
     )
+
+
+def test_a_space_travels_between_processes() -> None:
+    _ = PYTHON.centre
+    back = pickle.loads(pickle.dumps(PYTHON))
+    assert back == PYTHON and back.decode(back.centre) == PYTHON.decode(PYTHON.centre)
 
 
 def test_errors_of_a_name_are_unknown_names() -> None:
