@@ -81,9 +81,9 @@ class RemoteConfig(Model):
     working tree at submit, "git" its commit, a path that folder as it is at launch; with None the image has it all.
 
     SkyPilot restarts it after failures of its own up to `max_restarts_on_errors` times, and after a preemption as
-    `recovery` says (failover or eager_next_region). `pool` names a pool of workers to run on; `priority` is
-    SkyPilot's, from -1000 to 1000. `shipped` is set at submit: what "snapshot" or "git" stood for then; `adopted` when
-    a managed job that nobody looks after is taken back.
+    `recovery` says (failover or eager_next_region). `pool` names a pool of workers to run on, whatever they are;
+    `priority` is SkyPilot's, from -1000 to 1000. `shipped` is set at submit: what "snapshot" or "git" stood for then;
+    `adopted` when a managed job that nobody looks after is taken back.
     """
 
     gpus: int = Field(default=1, ge=0)
@@ -142,7 +142,9 @@ class RemoteConfig(Model):
             "job_recovery": self._recovery() or None,
             "priority": self.priority,
         }
-        return {"use_spot": self.spot} | {key: value for key, value in wanted.items() if value is not None}
+        if self.pool is None:  # a pool's workers are there already, and are what they are
+            wanted["use_spot"] = self.spot
+        return {key: value for key, value in wanted.items() if value is not None}
 
     def task_fields(self) -> dict[str, Any]:
         """The rest of a task, as plain data, but for what it runs and the secrets' values."""
@@ -203,15 +205,20 @@ class RemoteConfig(Model):
     @classmethod
     def _spot(cls, fields: Any) -> Any:
         """Where there is no spot, its default gives way, but who has asked for it is told."""
-        if not isinstance(fields, dict) or not isinstance(fields.get("infra"), str):
+        if not isinstance(fields, dict) or "spot" in fields:
             return fields
-        cloud = cloud_of(fields["infra"])
-        return {**fields, "spot": False} if cloud in NO_SPOT and "spot" not in fields else fields
+        infra = fields.get("infra")
+        none = fields.get("pool") is not None or (isinstance(infra, str) and cloud_of(infra) in NO_SPOT)
+        return {**fields, "spot": False} if none else fields
 
     @model_validator(mode="after")
     def _fits(self) -> RemoteConfig:
         if self.spot and self.cloud in NO_SPOT:
             raise ValueError(f"SkyPilot has no spot instances on {self.cloud}: say spot=false")
+        if self.pool is not None:
+            theirs = {"spot": self.spot, "image": self.image is not None, "disk_gb": self.disk_gb is not None}
+            if named := [name for name, said in theirs.items() if said]:
+                raise ValueError(f"the workers of the pool {self.pool} are as the pool was made: leave {named[0]} out")
         if self.gpu_type is not None and not self.gpus:
             raise ValueError(f"gpu_type is {self.gpu_type} and gpus is 0: say how many, or leave gpu_type out")
         return self

@@ -51,7 +51,8 @@ def test_it_is_public_where_it_was() -> None:
             {"use_spot": True, "job_recovery": {"max_restarts_on_errors": 2}},
         ),
         ({"gpus": 0, "priority": -1000}, {"use_spot": True, "priority": -1000}),
-        ({"gpus": 0, "pool": "lab", "max_runtime_hours": 3}, {"use_spot": True}),
+        ({"gpus": 0, "pool": "lab", "max_runtime_hours": 3}, {}),
+        ({"gpus": 1, "pool": "lab", "infra": "slurm"}, {"infra": "slurm", "accelerators": {"GPU": 1}}),
     ],
 )
 def test_resources_hold_what_was_asked_for_and_no_more(fields: dict[str, Any], resources: dict[str, Any]) -> None:
@@ -170,6 +171,9 @@ def test_spot_that_somebody_asked_for_is_refused_where_there_is_none(infra: str)
         ({"setup": "export T=ghp_abcdefghijklmnop0123"}, "looks like a secret"),
         ({"max_restarts_on_errors": -1}, "greater than or equal to 0"),
         ({"recovery": "failovr"}, "'failovr' is no way to recover. Did you mean 'FAILOVER'?"),
+        ({"pool": "lab", "spot": True}, "the workers of the pool lab are as the pool was made: leave spot out"),
+        ({"pool": "lab", "image": "docker:a"}, "leave image out"),
+        ({"pool": "lab", "disk_gb": 5}, "leave disk_gb out"),
         ({"pool": "1st"}, "'1st' cannot name a pool"),
         ({"pool": "a;b"}, "cannot name a pool"),
         ({"priority": 1001}, "less than or equal to 1000"),
@@ -199,7 +203,8 @@ def test_the_sentence_about_a_secret_does_not_repeat_it(field: str) -> None:
         RemoteConfig(),
         RemoteConfig(infra="slurm/lab", workdir="git", secrets=("A",)),
         RemoteConfig(workdir=Path("/x"), env={"A": "1"}, file_mounts={"/d": "gs://b"}, recovery="failover", priority=3),
-        RemoteConfig(workdir=None, spot=False, max_runtime_hours=0.5, image="docker:a", setup="x", pool="p"),
+        RemoteConfig(workdir=None, spot=False, max_runtime_hours=0.5, image="docker:a", setup="x"),
+        RemoteConfig(workdir=None, pool="p"),
     ],
 )
 def test_what_is_stored_as_json_comes_back_the_same(config: RemoteConfig) -> None:

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 SSH_PORT, SLURMCTLD_PORT, API_PORT = 46622, 46617, 46680
-#: The nodes of Slurm, all of them this machine, and the ports of their daemons.
+#: The nodes of Slurm, which both are this machine, and the ports of their daemons.
 NODES = {"bed1": 46618, "bed2": 46619}
 #: A login shell resets PATH, so the stand-in for uv's installer lies where every shell looks first.
 CURL = Path("/usr/local/bin/curl")
@@ -52,7 +52,7 @@ def write_files(folder: Path, uv: str, python: str) -> None:
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
     (folder / "home/.slurm/config").write_text(_ssh_config(folder))
     (folder / "home/.sky/config.yaml").write_text(_sky_config(folder))
-    (folder / "site/sitecustomize.py").write_text(_SITE.format(port=API_PORT))
+    (folder / "site/sitecustomize.py").write_text(_SITE.format(port=API_PORT, nodes=set(NODES)))
     (folder / "bin/uv").write_text(_uv(folder, uv, python))
     (folder / "bin/uv").chmod(0o755)
     CURL.write_text(_curl(folder))
@@ -135,15 +135,19 @@ slurm:
 """
 
 
-# Three things in SkyPilot that one small machine without the internet cannot carry. It asks public addresses whether
+# What of SkyPilot one small machine without the internet cannot carry. It asks public addresses whether
 # the network is up, and waits for ever where they are out of reach: here the API server stands for the network. And
 # clusters that start on a node side by side choose the same port for their skylet; those that lose are started again
 # for ever, and what is asked of them is answered by the winner. And it starts a controller for every 2 GB of memory,
-# each of which takes its share of the processor.
+# each of which takes its share of the processor. The nodes' names are this machine's, which its resolver need not know.
 _SITE = """
 import importlib.util
 import random
+import socket
 import sys
+
+address_of = socket.gethostbyname
+socket.gethostbyname = lambda name: address_of("localhost" if name in {nodes} else name)
 
 
 def network(module):

@@ -157,5 +157,7 @@ def unpack_files(log: str, token: str, folder: Path) -> int:
 
 def without_marks(log: str, token: str) -> str:
     """The log as the job wrote it, without our marked lines and the empty one before them."""
-    lines = re.sub(rf"(?m)^\n?[^\n]*{re.escape(mark(token))} (?:files|outcome) [^\n]*\n?", "", log)
+    lines = re.sub(
+        rf"(?m)^(?:(?:\[rank \d+\] ?)?\n)?[^\n]*{re.escape(mark(token))} (?:files|outcome) [^\n]*\n?", "", log
+    )
     return lines.rstrip("\n") + "\n" if lines.strip("\n") else ""

@@ -18,9 +18,13 @@ def task_of(spec: LaunchSpec, token: str) -> dict[str, Any]:
     hours, command, task = config.max_runtime_hours, list(spec.command), config.task_fields()
     if command[0] == sys.executable:
         # Our Python is not there: the project's own environment is made on the node, and its Python runs it.
-        command[:1] = ["uv", "run", "--no-sync", "python"]
+        command[:1] = ["env", "-u", "VIRTUAL_ENV", "uv", "run", "--no-sync", "python"]  # SkyPilot's own is not meant
         task["setup"] = task["setup"] or _SETUP
-    task["run"] = script(
+    before = ""
+    if config.pool is not None and task["setup"]:
+        # A pool's workers were set up when the pool was made: SkyPilot runs no job's setup on them.
+        before, task["setup"] = f"(\n{task['setup']}\n) || {{ echo 'The setup failed.'; exit 1; }}\n", None
+    task["run"] = before + script(
         command,
         token,
         cwd=posixpath.join((config.shipped or {}).get("prefix", ""), spec.cwd or "."),
@@ -35,6 +39,7 @@ def task_of(spec: LaunchSpec, token: str) -> dict[str, Any]:
 #: How a node that has just been made gets the project's environment, when the job does not say it.
 _SETUP = """
 PATH=$HOME/.local/bin:$PATH
+unset VIRTUAL_ENV
 command -v uv >/dev/null || python3 -m pip install --user uv || curl -LsSf https://astral.sh/uv/install.sh | sh
 uv sync
 """
