@@ -40,16 +40,13 @@ def compare(jobs: Sequence[JobView]) -> Differences:
     names = dict.fromkeys(name for settings in told.values() for name in settings)
     rows = {}
     for name in names:
-        values = [settings.get(name, _ABSENT) for settings in told.values()]
+        values = [settings.get(name) for settings in told.values()]
         if len({_key(value) for value in values}) > 1:
-            rows[name] = [None if value is _ABSENT else value for value in values]
+            rows[name] = values
     frame = pd.DataFrame(
         list(rows.values()), columns=list(told), index=pd.Index(list(rows), name="setting"), dtype=object
     )
     return Differences(frame, {job.name: job.variant or job.name for job in jobs}, len(names), notes)
-
-
-_ABSENT = object()
 
 
 def settings_of(job: JobView) -> tuple[Settings, list[str]]:
@@ -74,7 +71,9 @@ def _arguments(command: Sequence[str]) -> Settings:
     flag: str | None = None
     for argument in command[1:]:
         name, equals, value = argument.partition("=")
-        if equals and name.lstrip("-+").replace(".", "").replace("_", "").replace("-", "").replace("/", "").isalnum():
+        if flag in _FILES:  # a name like lr=0.001 is no setting
+            flag = None
+        elif equals and name.lstrip("-+").replace(".", "").replace("_", "").replace("-", "").replace("/", "").isalnum():
             found[_name(name)] = literal(value)
             flag = None
         elif argument.startswith("--"):
@@ -83,7 +82,11 @@ def _arguments(command: Sequence[str]) -> Settings:
         elif flag is not None:
             found[flag] = literal(argument)
             flag = None
-    return {name: value for name, value in found.items() if name not in ("config_path", "config_name")}
+    return {name: value for name, value in found.items() if name not in _FILES}
+
+
+#: What names a Hydra program's configuration.
+_FILES = ("config_path", "config_name", "config_dir")
 
 
 def _name(argument: str) -> str:

@@ -122,7 +122,7 @@ def test_settings_come_from_the_training_s_file_too(manager: JobManager, tmp_pat
     jobs = []
     for steps in (5000, 6000):
         path, _ = TrainingRunConfig(trainer=TrainerConfig(total_timesteps=steps)).serialize_to_yaml_file(
-            f"n{steps}", tmp_path / "configs"
+            f"steps={steps}", tmp_path / "configs"
         )
         command = ("true", "--config-path", str(path.parent), "--config-name", path.stem)
         jobs.append(JobConfig(name=f"n{steps}", command=command))
@@ -134,6 +134,8 @@ def test_settings_come_from_the_training_s_file_too(manager: JobManager, tmp_pat
         5000,
         None,
     ]
+    assert "steps" not in found.frame.index  # the file's name looks like one
+    assert "wandb_project" not in found.frame.index  # null in the one, unknown of the other
     assert found.notes == ["n6000: the file of its training is gone"]
     assert "–" in repr(found) and "<td" in found._repr_html_()
 
