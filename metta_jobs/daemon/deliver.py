@@ -95,7 +95,7 @@ def _environment(facts: Mapping[str, Any], means: Means) -> dict[str, str]:
     inherited = {name: value for name, value in (plain | secrets).items() if name not in digest.VARIABLES}
     # The mark keeps what a hook leaves running from the end of the job that happens to have started the daemon.
     ours = {NO_ATTEMPT_VARIABLE: "1", STATE_DIR_VARIABLE: str(means.state_dir.root)}
-    if facts["event"] == "job_ended":
+    if facts["event"] != "group_ended":
         started = facts.get("attempt")
         ours["METTA_JOB_DIR"] = str(means.state_dir.attempt(facts["job_id"], started)) if started else ""
     return {**inherited, **ours, **digest.variables(facts)}

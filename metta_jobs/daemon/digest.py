@@ -78,9 +78,9 @@ def escape(line: str) -> str:
 
 
 def variables(facts: Mapping[str, Any]) -> dict[str, str]:
-    """The facts as environment variables: those of a job, or those of a group; what an end does not have is empty."""
+    """The facts as environment variables: those of a job, or those of a group; what they do not have is empty."""
     ours = {"METTA_EVENT": facts["event"], "METTA_GROUP": facts["group"], "METTA_STATE": facts["state"]}
-    if facts["event"] == "job_ended":
+    if facts["event"] != "group_ended":
         ours |= {name: facts.get(fact) for name, fact in _OF_JOBS.items()}
     else:
         ours["METTA_COUNTS"] = json.dumps(facts["counts"])

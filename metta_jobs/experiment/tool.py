@@ -35,16 +35,16 @@ NOTEBOOK_JOB = "notebook"
 class ExperimentTool(Tool):
     """Submit `runs` of `module` ("arena.train") as jobs of one group, show them live, leave a notebook.
 
-    `args_per_run` maps a run to its `key=value` arguments. `seeds` (5, or [1, 2, 3]) makes each run a variant with one
-    job a seed, "baseline.s1", "baseline.s2", …, each given `seed=N`: all variants' first seeds come first. `group`
-    names the group; by default <recipe>_<function>_<date>_<time>. `gpus` is per run (remotely 1 by default; locally 1
-    where the machine has any), `timeout_s` limits a run's running time, `retry` says when it is tried again.
-    `acceptance` is what its metrics must be at its end. `priority`, `max_parallel` (runs at a time), `max_failures`
-    (then the rest is stopped), `on_end` (whom to tell) and `health` (rules for running jobs) are the group's. `remote`
-    runs them through SkyPilot on `nodes` nodes each, `spot` or not (where there is spot), on `infra`; `sky` holds other
-    fields of RemoteConfig (sky.cpus=4, sky.max_runtime_hours=12). `metrics_to_track` are keys for the monitor and the
-    notebook, which goes to `notebook_path` or notebooks/<group>.ipynb and has `sections` (setup, state, launch,
-    monitor, analysis, replays, log, scratch, export).
+    `args` are `key=value` arguments of every run; `args_per_run` maps a run to its own, which win. `seeds` (5, or
+    [1, 2, 3]) makes each run a variant with one job a seed, "baseline.s1", "baseline.s2", …, each given `seed=N`: all
+    variants' first seeds come first. `group` names the group; by default <recipe>_<function>_<date>_<time>. `gpus` is
+    per run (remotely 1 by default; locally 1 where the machine has any), `timeout_s` limits a run's running time,
+    `retry` says when it is tried again. `acceptance` is what its metrics must be at its end. `priority`,
+    `max_parallel` (runs at a time), `max_failures` (then the rest is stopped), `on_end` (whom to tell) and `health`
+    (rules for running jobs) are the group's. `remote` runs them through SkyPilot on `nodes` nodes each, `spot` or not
+    (where there is spot), on `infra`; `sky` holds other fields of RemoteConfig (sky.cpus=4, sky.max_runtime_hours=12).
+    `metrics_to_track` are keys for the monitor and the notebook, which goes to `notebook_path` or
+    notebooks/<group>.ipynb and has `sections` (setup, state, launch, monitor, analysis, replays, log, scratch, export).
 
     All runs are submitted at once and run in parallel as far as there are slots. The notebook is a job of the group
     that waits for all runs to end, in whatever state, so it appears although the terminal was closed.
@@ -52,6 +52,7 @@ class ExperimentTool(Tool):
 
     module: str
     runs: list[Name]
+    args: list[str] = Field(default_factory=list)
     args_per_run: dict[str, list[str]] = Field(default_factory=dict)
     seeds: int | list[int] | None = None
     group: Name | None = None
@@ -185,8 +186,8 @@ class ExperimentTool(Tool):
         return self.seeds if isinstance(self.seeds, list) else list(range(1, self.seeds + 1))
 
     def _job(self, run: str, seed: int | None, project: Path, gpus: float) -> JobConfig:
-        arguments = self.args_per_run.get(run, [])
         try:
+            arguments = self._arguments(run)
             if seed is not None:
                 self._check_takes_seed(arguments, project)
                 arguments = [*arguments, f"seed={seed}"]
@@ -206,6 +207,12 @@ class ExperimentTool(Tool):
             variant=None if seed is None else run,
             seed=seed,
         )
+
+    def _arguments(self, run: str) -> list[str]:
+        """A run's own arguments, and those of every run that its own say nothing of."""
+        own = self.args_per_run.get(run, [])
+        said = {split_argument(argument)[0] for argument in own}
+        return [*(argument for argument in self.args if split_argument(argument)[0] not in said), *own]
 
     def _check_takes_seed(self, arguments: list[str], project: Path) -> None:
         """Raise InvalidInput where a run cannot be given its seed."""

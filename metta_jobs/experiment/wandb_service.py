@@ -151,13 +151,19 @@ class WandbService:
         for record in local:
             if run in (record.run_id, f"{record.group}/{record.name}") or parts[-1] == record.run_id:
                 return record
-        if self.client.configured and (len(parts) == 3 or self.project):
+        named = len(parts) == 3 or self.project is not None
+        if self.client.configured and named:
             entity, project = (parts[0], parts[1]) if len(parts) == 3 else (self.entity, self.project)
             found = list_runs(self.client, str(project), entity, filters={"name": parts[-1]}, limit=1)
             if found:
                 return _of_online(found[0])
         known = [f"{record.group}/{record.name}" for record in local]
-        raise UnknownName(f"There is no run {run!r}.{nearest(run, [*known, *(r.run_id for r in local)])}")
+        hint = nearest(run, [*known, *(r.run_id for r in local)])
+        if not self.client.configured:
+            hint += " W&B was not asked, for there is no login: `wandb login`."
+        elif not named:
+            hint += " W&B was not asked, for no project is named: get_wandb_service(project=…)."
+        raise UnknownName(f"There is no run {run!r}.{hint}")
 
     def get_run_metrics(
         self, run: Run, keys: Sequence[str] = (REWARD, SPS), samples: int | None = 1000

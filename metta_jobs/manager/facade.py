@@ -15,7 +15,7 @@ from metta_jobs.errors import InvalidInput, StoreError
 from metta_jobs.job import JobConfig, check_name
 from metta_jobs.manager.checks import changed, check_jobs
 from metta_jobs.manager.hooks import check_hooks
-from metta_jobs.manager.look import Reader, Target
+from metta_jobs.manager.look import Reader, Target, Targets, several
 from metta_jobs.manager.orphans import Orphan, taken_back
 from metta_jobs.manager.shipping import ship
 from metta_jobs.paths import find_project
@@ -95,7 +95,7 @@ class JobManager(Reader):
 
     # ------------------------------------------------------------------------------------------------ wishing
 
-    def kill(self, targets: Sequence[Target], *, force: bool = False) -> list[JobView]:
+    def kill(self, targets: Targets, *, force: bool = False) -> list[JobView]:
         """Ask for the end of these jobs: TERM to their process trees, KILL after their grace (at once with `force`).
 
         Pending ones are cancelled, ended ones left alone. Returns those that had not ended; they are KILLED when their
@@ -107,7 +107,7 @@ class JobManager(Reader):
             control.ensure(self._dir)
         return self.jobs(doomed)
 
-    def retry(self, targets: Sequence[Target], *, failed: bool = False, changes: Sequence[str] = ()) -> list[JobView]:
+    def retry(self, targets: Targets, *, failed: bool = False, changes: Sequence[str] = ()) -> list[JobView]:
         """Give jobs that ended without success a new attempt, and return them as pending.
 
         Jobs that were skipped because of them become pending too. With `failed`, targets that succeeded or have not
@@ -203,7 +203,7 @@ class JobManager(Reader):
         control.ensure(self._dir)
         return self.group(name)
 
-    def move(self, targets: Sequence[Target], *, before: Target | None = None) -> list[JobView]:
+    def move(self, targets: Targets, *, before: Target | None = None) -> list[JobView]:
         """Put pending jobs into the queue just before another pending job, or first of all; return those moved.
 
         They come in the order given, those of a group by id, and get that job's priority. Raises InvalidInput when none
@@ -211,7 +211,7 @@ class JobManager(Reader):
         """
         other = None if before is None else self.one(before)
         movable = {job.id for job in self.jobs(targets) if job.state is JobState.PENDING and job != other}
-        given = dict.fromkeys(job_id for target in targets for job_id in self.ids([target]))
+        given = dict.fromkeys(job_id for target in several(targets) for job_id in self.ids(target))
         ids = [job_id for job_id in given if job_id in movable]
         if other is not None and other.state is not JobState.PENDING:
             raise InvalidInput(
@@ -273,7 +273,7 @@ class JobManager(Reader):
         with self._store.read() as connection:
             return capacity.load(connection)
 
-    def _known(self, targets: Sequence[Target]) -> list[int]:
+    def _known(self, targets: Targets) -> list[int]:
         return [job.id for job in self.jobs(targets)]
 
     def _write(self, act: Callable[[sqlite3.Connection], Result]) -> Result:
@@ -302,7 +302,7 @@ class JobManager(Reader):
 
     # ------------------------------------------------------------------------------------------------ waiting
 
-    def wait(self, targets: Sequence[Target], *, timeout_s: float | None = None) -> list[JobView]:
+    def wait(self, targets: Targets, *, timeout_s: float | None = None) -> list[JobView]:
         """Wait until these jobs have ended, or `timeout_s` seconds have passed; return them as they are then."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         next_look_at_daemon = 0.0

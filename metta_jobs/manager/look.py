@@ -22,8 +22,15 @@ from metta_jobs.views import EventView, GroupSummary, GroupView, JobView, Silenc
 
 Target = int | str
 """A job's id, a group's name, "group/job", or "group/variant" for all seeds of a variant."""
+Targets = Target | Sequence[Target]
+"""One, or several."""
 
 _NO_ID = 2**62  # greater numbers do not fit the database, and name no job either
+
+
+def several(targets: Targets) -> Sequence[Target]:
+    """Targets as they were given; one alone is a list of one, and no text is taken letter by letter."""
+    return [targets] if isinstance(targets, int | str) else targets
 
 
 class Reader:
@@ -101,7 +108,7 @@ class Reader:
             raise InvalidInput(f"{target} names {len(found)} jobs; name one, by its id or {how}.")
         return found[0]
 
-    def jobs(self, targets: Sequence[Target]) -> list[JobView]:
+    def jobs(self, targets: Targets) -> list[JobView]:
         """The jobs that the targets name (ids, groups, "group/job", "group/variant"), by id. Raises UnknownName."""
         ids = self.ids(targets)
         with self._store.read() as connection:
@@ -119,11 +126,11 @@ class Reader:
             jobs = {job.id: job for job in read.job_views(connection, self._dir, found)}
             return self._explained(connection, [jobs[job_id] for job_id in found])
 
-    def ids(self, targets: Sequence[Target]) -> list[int]:
+    def ids(self, targets: Targets) -> list[int]:
         """The ids that the targets name, in order; a number is not looked up. Raises UnknownName."""
         ids: set[int] = set()
         with self._store.read() as connection:
-            for target in targets:
+            for target in several(targets):
                 if isinstance(target, int) or (target.isascii() and target.isdigit()):
                     ids.add(min(int(target), _NO_ID))
                     continue
@@ -161,8 +168,9 @@ class Reader:
         with self._store.read() as connection:
             return read.place(connection, job_id, self._clock.now())
 
-    def events(self, targets: Sequence[Target], *, after: int = 0) -> list[EventView]:
+    def events(self, targets: Targets, *, after: int = 0) -> list[EventView]:
         """What happened to these jobs and groups, oldest first; with `after`, only events with a greater id."""
+        targets = several(targets)
         ids = self.ids(targets)
         whole = [target for target in targets if isinstance(target, str) and "/" not in target]
         self.jobs([job_id for job_id in ids if job_id in targets or str(job_id) in targets])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import islice
 from operator import le
@@ -55,6 +56,8 @@ class _Collector:
         if (fragment := row.get("_fragment", 0)) != self.fragment:
             self.fragment = fragment
             self._forget_from(step)
+        elif self.steps and step < self.steps[-1]:
+            self._go_back(step)
         self.steps.append(step)
         self.values.append(value)
 
@@ -63,6 +66,12 @@ class _Collector:
         while self.steps and self.steps[-1] >= step:
             self.steps.pop()
             self.values.pop()
+
+    def _go_back(self, step: float) -> None:
+        """In one file, a run that does steps again comes back to one that it has logged; a late row does not."""
+        again = bisect_left(self.steps, step)
+        if again < len(self.steps) and self.steps[again] == step:
+            del self.steps[again:], self.values[again:]
 
     def series(self) -> Series:
         if all(map(le, self.steps, islice(self.steps, 1, None))):  # the usual case

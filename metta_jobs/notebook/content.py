@@ -96,11 +96,30 @@ def _launch(plan: Plan) -> Rest:
     lines = [
         "from metta_jobs import JobManager",
         "",
-        f"# JobManager().retry({plan.subject if plan.job_ids else '[GROUP]'}, failed=True)  # what failed, again",
-        "# from metta_jobs.experiment import TrainingRunConfig, launch_multiple_training_runs",
-        '# launch_multiple_training_runs("more", TrainingRunConfig(), seeds=3, module="arena.from_config")',
+        f"# JobManager().retry({plan.subject}, failed=True)  # what failed, again",
+        *_more_of(plan.group),
     ]
     yield "launch", "\n".join(lines), True
+
+
+def _more_of(group: GroupView) -> list[str]:
+    """How to launch more of what the group's runs run. A recipe is named, what else they were told is not: secrets."""
+    for job in runs_of(group):
+        _, _, words = " ".join(job.command).partition(" -m ")
+        remote = job.executor != "local"
+        match words.split(" "):
+            case ["metta_jobs", "run", recipe, *_]:
+                tool = f'ExperimentTool(module="{recipe}", runs=["more"], args=[], seeds=3, remote={remote})'
+                return ["# from metta_jobs import ExperimentTool", f"# {tool}.submit(JobManager())"]
+            case ["metta_jobs.experiment", recipe, *_]:
+                here = "" if remote else ", skypilot=SkypilotJobConfig(remote=False)"
+                names = "TrainingRunConfig, launch_multiple_training_runs" + (", SkypilotJobConfig" if here else "")
+                told = f'"more", TrainingRunConfig(), seeds=3, module="{recipe}"{here}'
+                return [f"# from metta_jobs.experiment import {names}", f"# launch_multiple_training_runs({told})"]
+    return [
+        "# from metta_jobs import JobConfig",
+        '# JobManager().submit([JobConfig(name="more", command=("python", "train.py"))], group="more")',
+    ]
 
 
 def _monitor(plan: Plan) -> Rest:

@@ -40,16 +40,13 @@ def compare(jobs: Sequence[JobView]) -> Differences:
     names = dict.fromkeys(name for settings in told.values() for name in settings)
     rows = {}
     for name in names:
-        values = [settings.get(name, _ABSENT) for settings in told.values()]
+        values = [settings.get(name) for settings in told.values()]
         if len({_key(value) for value in values}) > 1:
-            rows[name] = [None if value is _ABSENT else value for value in values]
+            rows[name] = values
     frame = pd.DataFrame(
         list(rows.values()), columns=list(told), index=pd.Index(list(rows), name="setting"), dtype=object
     )
     return Differences(frame, {job.name: job.variant or job.name for job in jobs}, len(names), notes)
-
-
-_ABSENT = object()
 
 
 def settings_of(job: JobView) -> tuple[Settings, list[str]]:
@@ -74,7 +71,9 @@ def _arguments(command: Sequence[str]) -> Settings:
     flag: str | None = None
     for argument in command[1:]:
         name, equals, value = argument.partition("=")
-        if equals and name.lstrip("-+").replace(".", "").replace("_", "").replace("-", "").replace("/", "").isalnum():
+        if flag in _FILES:  # a name like lr=0.001 is no setting
+            flag = None
+        elif equals and name.lstrip("-+").replace(".", "").replace("_", "").replace("-", "").replace("/", "").isalnum():
             found[_name(name)] = literal(value)
             flag = None
         elif argument.startswith("--"):
@@ -83,7 +82,11 @@ def _arguments(command: Sequence[str]) -> Settings:
         elif flag is not None:
             found[flag] = literal(argument)
             flag = None
-    return {name: value for name, value in found.items() if name not in ("config_path", "config_name")}
+    return {name: value for name, value in found.items() if name not in _FILES}
+
+
+#: What names a Hydra program's configuration.
+_FILES = ("config_path", "config_name", "config_dir")
 
 
 def _name(argument: str) -> str:
@@ -126,8 +129,9 @@ def _key(value: Any) -> str:
 class Differences:
     """Settings that differ, a row each; `frame` has one column for each run, None where a run does not say.
 
-    As people read it, there is a column for each variant, with its seeds' values in one cell. `total` is how many
-    settings there are, `notes` say what could not be read.
+    As people read it, there is a column for each variant, with its seeds' values in one cell; a setting that says the
+    same of every variant, as their seeds do, has no row. `total` is how many settings there are, `notes` say what could
+    not be read.
     """
 
     def __init__(self, frame: pd.DataFrame, variants: Mapping[str, str], total: int, notes: Sequence[str]) -> None:
@@ -144,14 +148,18 @@ class Differences:
         for name, values in zip(self.frame.index, self.frame.to_numpy(dtype=object), strict=True):
             row = dict(zip(self.frame.columns, values, strict=True))
             cells = (dict.fromkeys(_shown(row[run]) for run in runs) for runs in columns.values())
-            rows.append([str(name), *(", ".join(cell) for cell in cells)])
+            if len(columns) == 1 or len({frozenset(_key(row[run]) for run in runs) for runs in columns.values()}) > 1:
+                rows.append([str(name), *(", ".join(cell) for cell in cells)])
         return rows
 
     def _words(self) -> list[str]:
-        count = f"{len(self.frame)} of {self.total} known settings differ."
+        differing = len(self._cells()) - 1
+        count = f"{differing} of {self.total} known settings differ."
         if not self.total:
             count = "Nothing is known of the runs' settings: no arguments, no file, no W&B config."
-        return [count if len(self.frame) or not self.total else f"All {self.total} known settings agree.", *self.notes]
+        elif not differing:
+            count = f"All {self.total} known settings agree."
+        return [count, *self.notes]
 
     def _repr_html_(self) -> str:
         head, *rows = self._cells()
@@ -165,7 +173,8 @@ class Differences:
         return shown + "".join(f'<p style="color:#555;font-size:90%">{html.escape(word)}</p>' for word in self._words())
 
     def __repr__(self) -> str:
-        rows = self._cells() if len(self.frame) else []
+        rows = self._cells()
+        rows = rows if len(rows) > 1 else []
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
         return "\n".join([*lines, *self._words()])

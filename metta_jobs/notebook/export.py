@@ -10,6 +10,7 @@ import webbrowser
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from metta_jobs.errors import InvalidInput
 from metta_jobs.notebook.extra import require
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 _SCRIPTS = re.compile(
     r'<script src="">\s*</script>|<script type="module">(?:(?!</script>).)*mermaid.*?</script>', re.DOTALL
 )
+#: Links to files, as they are seen from the notebook's folder.
+_RELATIVE = re.compile(r'(<(?:a|img)\b[^>]*?\s(?:href|src)=")(?!#|/|[a-zA-Z][a-zA-Z0-9+.-]*:)([^"]+)')
 _REMOTE = ("mathjax_url", "require_js_url", "jquery_url", "jupyter_widgets_base_url", "mermaid_js_url")
 
 
@@ -42,7 +45,8 @@ def export_html(notebook: Path | str, output: Path | str | None = None) -> Path:
         raise InvalidInput(f"The notebook {path} cannot be read ({error.strerror}).") from error
     except ValueError as error:
         raise InvalidInput(f"{path} is no notebook that Jupyter could read.") from error
-    return export(found, html_path(path) if output is None else Path(output).expanduser().resolve(), path.stem)
+    page = html_path(path) if output is None else Path(output).expanduser().resolve()
+    return export(found, page, path.stem, path.parent)
 
 
 def html_path(notebook: Path) -> Path:
@@ -51,8 +55,8 @@ def html_path(notebook: Path) -> Path:
     return find_project(notebook.parent) / "notebooks" / "log" / f"{notebook.stem}_{now:%Y%m%d_%H%M%S}.html"
 
 
-def export(notebook: NotebookNode, path: Path, title: str) -> Path:
-    """Write `notebook` as one HTML file. Raises InvalidInput where that cannot be."""
+def export(notebook: NotebookNode, path: Path, title: str, folder: Path) -> Path:
+    """Write `notebook`, which lies in `folder`, as one HTML file. Raises InvalidInput where that cannot be."""
     require("nbconvert")
     from nbconvert import HTMLExporter
 
@@ -62,6 +66,8 @@ def export(notebook: NotebookNode, path: Path, title: str) -> Path:
             setattr(exporter, name, "")
     text, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title}})
     text = _SCRIPTS.sub("", text)
+    way = quote(Path(os.path.relpath(folder, path.parent)).as_posix())
+    text = _RELATIVE.sub(lambda link: f"{link[1]}{way}/{link[2]}", text)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_name(f".{path.name}.{os.getpid()}")

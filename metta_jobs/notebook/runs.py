@@ -17,7 +17,10 @@ SPS = "overview/sps"
 
 @dataclass(frozen=True)
 class Figures:
-    """One metric of one run in numbers, taken from all its points; NaN where there is none, NaN points left out."""
+    """One metric of one run in numbers, taken from all its points; NaN where there is none.
+
+    `highest` and `mean` leave out points that are NaN or infinite; `final` is the last point, whatever it is.
+    """
 
     final: float = math.nan
     highest: float = math.nan
@@ -25,11 +28,15 @@ class Figures:
 
     @classmethod
     def of(cls, series: Series) -> Figures:
-        """The figures of all points of `series`. The final value is the last one, even when it is NaN."""
-        numbers = [value for value in series.values if not math.isnan(value)]
-        if not numbers:
+        """The figures of all points of `series`."""
+        if not len(series):
             return cls()
-        return cls(final=series.values[-1], highest=max(numbers), mean=math.fsum(numbers) / len(numbers))
+        numbers = [value for value in series.values if math.isfinite(value)]
+        if not numbers:
+            return cls(final=series.values[-1])
+        # Divided first, so that no sum is too large for a float.
+        mean = math.fsum(value / len(numbers) for value in numbers)
+        return cls(final=series.values[-1], highest=max(numbers), mean=mean)
 
 
 #: All steps and all values of a metric, in order.

@@ -71,7 +71,7 @@ def write_notebook(
     except OSError as error:
         raise _refused(plan.path, error) from error
     if html is not None:
-        export(notebook, html, group.name)
+        export(notebook, html, group.name, plan.path.parent)
     if failure:
         raise RunFailed(f"The notebook {plan.path} was written, but {failure}")
     return plan.path
@@ -101,7 +101,7 @@ def write_marimo(
         require("nbformat", "nbclient", "ipykernel", "matplotlib", "pandas", "nbconvert")
         notebook = build_notebook(plan)
         failure = _executed(notebook, plan, _CELL_TIMEOUT_S)
-        export(notebook, html, group.name)
+        export(notebook, html, group.name, plan.path.parent)
         if failure:
             raise RunFailed(f"The page {html} was written, but {failure}")
     return plan.path

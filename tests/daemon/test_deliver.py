@@ -18,7 +18,7 @@ from metta_jobs.daemon.house import House
 from metta_jobs.errors import InvalidInput
 from metta_jobs.policy import Hook
 from metta_jobs.settings import Settings
-from tests.daemon.hook_cases import SECRET, Slack, digest_facts, facts, means_of
+from tests.daemon.hook_cases import SECRET, Slack, digest_facts, facts, health_facts, means_of
 from tests.processes import until
 
 NASTY = "$(touch pwned); `touch pwned` \x1b[31m\0 --help\n<!channel> & 'quo\"te @everyone"
@@ -57,6 +57,9 @@ def test_every_fact_is_a_printable_variable() -> None:
     group = digest.variables(digest_facts())
     assert json.loads(group["METTA_COUNTS"])["succeeded"] == 5
     assert ("METTA_JOB_NAME" in group, group["METTA_STATE"]) == (False, "failed")
+    sick = digest.variables(health_facts())
+    assert (sick["METTA_EVENT"], sick["METTA_JOB_NAME"], sick["METTA_EXIT_CODE"]) == ("job_health", "train", "")
+    assert sick["METTA_TEXT"] == "g/train: health: overview/reward was NaN at step 40,960"
 
 
 # ---------------------------------------------------------------------------------------------------- commands
@@ -78,7 +81,7 @@ def test_the_environment_holds_what_the_readme_names_and_no_other_end(
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     described = readme[readme.index("Hooks tell that") : readme.index("A message is tried five times")]
     seen: set[str] = set()
-    for said in (facts(), digest_facts()):
+    for said in (facts(), digest_facts(), health_facts()):
         out = tmp_path / said["event"]
         deliver.deliver(Hook(command=("sh", "-c", f"env > {out}")), said, None, means_of(house))
         found = dict(line.split("=", 1) for line in out.read_text().splitlines() if line.startswith("METTA_"))

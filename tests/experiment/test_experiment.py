@@ -140,6 +140,7 @@ def test_dry_run_shows_every_command_and_stores_nothing(project: Path) -> None:
         (["runs=[]"], "at least one run"),
         (['runs=["a", "a"]'], "the run 'a' is named twice"),
         (['args_per_run={"basline": []}'], "'basline', which is none of the runs. Did you mean 'baseline'?"),
+        (['args=["stepz=3"]'], "Run 'baseline': There is no field 'stepz' in Train."),
         (['args_per_run={"baseline": ["stepz=3"]}'], "Run 'baseline': There is no field 'stepz' in Train."),
         (['args_per_run={"baseline": ["steps=x"]}'], "Run 'baseline': steps=x"),
         (["module=toy.nothing"], "has no function 'nothing'"),
@@ -170,6 +171,7 @@ def test_the_names_that_its_users_know() -> None:
     assert tool.model_dump() == {
         "module": "toy.train",
         "runs": ["a"],
+        "args": [],
         "args_per_run": {},
         "seeds": None,
         "sections": [],
@@ -205,7 +207,6 @@ def test_two_real_trainings_and_their_notebook(tmp_path: Path, monkeypatch: pyte
     state, notebook = tmp_path / "job_state", tmp_path / "out" / "gym.ipynb"
     root = Path(__file__).resolve().parents[2]
     monkeypatch.setenv("METTA_CPUS", "2")
-    steps = '["trainer.total_timesteps=4096"]'
     try:
         done = metta(
             "--state-dir",
@@ -215,7 +216,7 @@ def test_two_real_trainings_and_their_notebook(tmp_path: Path, monkeypatch: pyte
             "remote=false",
             "group=g",
             f"notebook_path={notebook}",
-            f'args_per_run={{"baseline": {steps}, "low_lr": {steps}}}',
+            'args=["trainer.total_timesteps=4096"]',
             cwd=root,
             timeout=280,
         )

@@ -83,6 +83,8 @@ def test_runs_times_seeds_first_seeds_first(project: Path) -> None:
         ("new.s2", "new", 2),
     ]
     assert runs[3].command[-3:] == ("toy.train", "bonus=1", "seed=2")
+    *plain, _ = tool(args=["bonus=2", "number=7"], args_per_run={"new": ["bonus=1"]}).jobs(project)
+    assert [job.command[-2:] for job in plain] == [("bonus=2", "number=7"), ("number=7", "bonus=1")]
     assert [dependency.job for dependency in notebook.depends_on] == [job.name for job in runs]
     assert (notebook.variant, notebook.seed) == (None, None)
     assert [job.name for job in tool(seeds=[7, 3], runs=["a"]).jobs(project)] == ["a.s7", "a.s3", "notebook"]

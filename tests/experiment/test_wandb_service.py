@@ -73,7 +73,7 @@ def test_jobs_of_the_queue_need_no_w_and_b(manager: JobManager, offline: WandbSe
 
 def test_what_cannot_be_asked_is_refused_with_the_nearest(manager: JobManager, offline: WandbService) -> None:
     train(manager)
-    with pytest.raises(UnknownName, match=r"Did you mean 'g/good'\?"):
+    with pytest.raises(UnknownName, match=r"Did you mean 'g/good'\? W&B was not asked, for there is no login"):
         offline.get_run("g/goood")
     with pytest.raises(InvalidInput, match=r"Did you mean 'succeeded'\?"):
         offline.find_training_jobs(state="succeded")

@@ -173,6 +173,15 @@ def test_kill_ends_what_lives_cancels_what_waits_and_leaves_the_rest(manager: Jo
     assert manager.jobs(["g/waits"])[0].attempt == 0
 
 
+def test_one_target_needs_no_list_and_is_not_taken_letter_by_letter(manager: JobManager) -> None:
+    manager.submit([shell("a", "true"), shell("b", "true")], group="group")
+    assert [job.name for job in manager.wait("group", timeout_s=60)] == ["a", "b"]
+    assert [job.id for job in manager.jobs("group/b")] == [2] == [job.id for job in manager.jobs(2)]
+    assert {event.job_id for event in manager.events("group/b")} == {2}
+    with pytest.raises(UnknownName, match="There is no job 12"):
+        manager.kill("12")
+
+
 def test_force_does_not_wait_for_the_grace(manager: JobManager, tmp_path: Path) -> None:
     deaf = f"trap '' TERM; touch {tmp_path}/deaf; while :; do sleep 0.05; done"
     manager.submit([shell("deaf", deaf, grace_s=3600)], group="g")

@@ -78,6 +78,15 @@ def test_a_late_row_finds_its_place() -> None:
     assert collect(source, ["r"])["r"].steps == [10.0, 20.0, 30.0]
 
 
+def test_a_run_that_begins_again_in_the_same_file_replaces_the_steps_it_does_again() -> None:
+    steps = [10, 20, 30, 40, 20, 30]
+    source = Rows(*({"_step": i, "global_step": step, "r": i} for i, step in enumerate(steps)))
+    assert collect(source, ["r"])["r"] == Series([10.0, 20.0, 30.0], [0.0, 4.0, 5.0])
+    # Episodes that end together share their step, and all stay.
+    together = Rows(*({"_step": i, "global_step": step, "r": i} for i, step in enumerate([10, 10, 20, 20])))
+    assert collect(together, ["r"])["r"].values == [0.0, 1.0, 2.0, 3.0]
+
+
 @pytest.mark.parametrize(
     ("value", "number"), [(1, 1.0), (True, 1.0), ("Infinity", math.inf), ("1", None), (None, None), ({}, None)]
 )

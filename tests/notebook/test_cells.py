@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
 import pytest
+from group_views import group_of, job
 
 from metta_jobs.notebook.cells import build_notebook, digest
 from metta_jobs.notebook.content import Plan
 from metta_jobs.notebook.runs import tracked_metrics
+from metta_jobs.states import JobState
 from metta_jobs.views import GroupView
 
 
@@ -36,6 +39,23 @@ def test_it_names_experiment_and_runs_and_holds_neither_path_nor_command(group: 
     assert "hunter2secret" not in text
     assert str(project) not in text
     assert not re.search(r'["\s(](/|~|\.\./)\w', text)
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("/v/python -m metta_jobs run arena.train token=hunter2secret", 'ExperimentTool(module="arena.train", '),
+        ("python -m metta_jobs.experiment arena.from_config --config-name x", 'module="arena.from_config", skypilot='),
+        ("python train.py --token=hunter2secret", "JobConfig("),
+    ],
+)
+def test_the_launch_section_offers_more_of_what_the_group_runs(command: str, says: str, project: Path) -> None:
+    run = replace(job(1, "a", JobState.SUCCEEDED, None), command=tuple(command.split()))
+    plan = Plan(group_of(run), project / "n.ipynb", project / "job_state", ("setup", "launch"))
+    cell = next(cell.source for cell in build_notebook(plan).cells if cell.id == "launch")
+    assert says in cell and "hunter2" not in cell
+    for line in cell.splitlines():
+        compile(line.removeprefix("# "), "launch", "exec")
 
 
 def test_code_cells_compile_and_are_short(group: GroupView, project: Path) -> None:

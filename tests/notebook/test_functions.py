@@ -7,12 +7,13 @@ import math
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
-from group_views import LOGGER
+from group_views import LOGGER, job
 
 from metta_jobs.errors import InvalidInput, UnknownName
 from metta_jobs.experiment import ExperimentTool, TrainerConfig, TrainingRunConfig
@@ -31,6 +32,8 @@ from metta_jobs.notebook import (
     plot_sps,
 )
 from metta_jobs.notebook.__main__ import main
+from metta_jobs.notebook.differences import compare
+from metta_jobs.states import JobState
 from tests.processes import until
 
 LOG = f'{sys.executable} {LOGGER} "$METTA_JOB_DIR" --rows'
@@ -122,7 +125,7 @@ def test_settings_come_from_the_training_s_file_too(manager: JobManager, tmp_pat
     jobs = []
     for steps in (5000, 6000):
         path, _ = TrainingRunConfig(trainer=TrainerConfig(total_timesteps=steps)).serialize_to_yaml_file(
-            f"n{steps}", tmp_path / "configs"
+            f"steps={steps}", tmp_path / "configs"
         )
         command = ("true", "--config-path", str(path.parent), "--config-name", path.stem)
         jobs.append(JobConfig(name=f"n{steps}", command=command))
@@ -134,8 +137,27 @@ def test_settings_come_from_the_training_s_file_too(manager: JobManager, tmp_pat
         5000,
         None,
     ]
+    assert "steps" not in found.frame.index  # the file's name looks like one
+    assert "wandb_project" not in found.frame.index  # null in the one, unknown of the other
     assert found.notes == ["n6000: the file of its training is gone"]
     assert "–" in repr(found) and "<td" in found._repr_html_()
+
+
+def test_settings_that_differ_among_seeds_alone_have_no_row() -> None:
+    rates = {"a": 0.1, "b": 0.5}
+    jobs = [
+        replace(
+            job(number, f"{variant}.s{seed}", JobState.SUCCEEDED, None),
+            command=("python", "train.py", f"--seed={seed}", f"--lr={rates[variant]}"),
+            variant=variant,
+            seed=seed,
+        )
+        for number, (variant, seed) in enumerate([("a", 1), ("b", 1), ("a", 2), ("b", 2)])
+    ]
+    found = compare(jobs)
+    assert repr(found).splitlines() == ["setting  a    b", "lr       0.1  0.5", "1 of 2 known settings differ."]
+    assert list(found.frame.index) == ["seed", "lr"]
+    assert repr(compare(jobs[::2])).startswith("setting  a\nseed     1, 2\n1 of 2")
 
 
 def test_what_cannot_be_is_said(manager: JobManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

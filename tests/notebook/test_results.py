@@ -12,7 +12,9 @@ import pytest
 from group_views import group_of, job
 
 from metta_jobs.errors import InvalidInput, MissingExtra
+from metta_jobs.metrics import Series
 from metta_jobs.notebook import GroupResults, extra
+from metta_jobs.notebook.runs import Figures
 from metta_jobs.states import JobState
 from metta_jobs.views import GroupView
 
@@ -54,6 +56,14 @@ def test_fetch_reads_the_news(group: GroupView) -> None:
     results = GroupResults(lambda: views.pop(0))
     assert results.fetch(progress=False).run.nunique() == 3
     assert results.fetch(progress=False).run.nunique() == 1
+
+
+def test_figures_of_a_curve_that_has_gone_wrong() -> None:
+    inf, nan = math.inf, math.nan
+    assert Figures.of(Series([1, 2, 3, 4, 5], [1.0, inf, -inf, nan, 4.0])) == Figures(final=4.0, highest=4.0, mean=2.5)
+    assert Figures.of(Series([1, 2], [1e308, 1e308])).mean == 1e308
+    assert Figures.of(Series([1], [inf])).final == inf
+    assert math.isnan(Figures.of(Series([], [])).final)
 
 
 def test_samples_limit_the_points_but_not_the_figures(results: GroupResults) -> None:
