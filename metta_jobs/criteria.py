@@ -155,7 +155,7 @@ class HealthRule(Model):
         if self.when == "stalled":
             if seen.still_s < 60 * self.minutes:
                 return None
-            still = f"for {seen.still_s / 60:.4g} min"
+            still = f"for {seen.still_s / 60:.4g} min" if seen.still_s >= 60 else f"for {seen.still_s:.0f} s"
             return f"no step at all {still}" if seen.steps is None else f"no new step {still}{_at(seen)}"
         if (seen.steps or 0) < self.after_step:
             return None

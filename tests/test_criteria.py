@@ -97,6 +97,7 @@ def seen(**fields: object) -> Vitals:
         (rule(when="nan", after_step=50_000), seen(values={"b": math.nan}), None),
         (rule(when="stalled", minutes=10), seen(still_s=599), None),
         (rule(when="stalled", minutes=10), seen(still_s=630), "no new step for 10.5 min at step 40,960"),
+        (rule(when="stalled", minutes=0.1), seen(still_s=9.6), "no new step for 10 s at step 40,960"),
         (rule(when="stalled", minutes=10), seen(steps=None, still_s=600), "no step at all for 10 min"),
         (rule(when="slow", share=0.5), seen(sps=400, group_sps=(400, 1000)), None),
         (rule(when="slow", share=0.5), seen(sps=500, group_sps=(500, 1000, 1000)), None),

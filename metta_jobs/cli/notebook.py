@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -43,5 +44,7 @@ def notebook(
     typer.echo(f"Written{'' if format == 'marimo' else ' and run'}: {written}")
     if page is not None:
         typer.echo(f"As a page: {page}")
+    if format == "marimo" and find_spec("marimo") is None:
+        typer.echo("To see it, install metta-jobs[marimo]; then `marimo edit` shows it.", err=True)
     if open_it:
         show(written, page)

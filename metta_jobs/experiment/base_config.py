@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from metta_jobs.errors import UnknownName
 from metta_jobs.experiment.infrastructure import SkypilotJobConfig, TrainingJobConfig
@@ -59,6 +59,14 @@ class BaseExperimentConfig(KnownFields):
         if any(number < 0 for number in numbers):
             raise ValueError(f"{min(numbers)} is negative")
         return tuple(dict.fromkeys(numbers))
+
+    @model_validator(mode="after")
+    def _either(self) -> BaseExperimentConfig:
+        if self.launch and self.job_ids:
+            raise ValueError("job_ids are jobs that exist, for a notebook, and launch makes new ones: say one of them")
+        if self.seed is not None and self.seeds:
+            raise ValueError(f"seed={self.seed}, and seeds name several: say one of them")
+        return self
 
     def skypilot_config(self) -> SkypilotJobConfig:
         """The machines that these fields ask for."""

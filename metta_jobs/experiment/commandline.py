@@ -54,22 +54,21 @@ def run_experiment(experiment: Experiment[Any]) -> int:
     config = experiment.config
     if config.job_ids:
         with JobManager(create=False) as manager:
-            manager.jobs(config.job_ids)  # said before anything is launched: those that do not exist
-    if config.launch:
-        with JobManager() as manager:
-            view = experiment.launch(manager)
-            ids = " ".join(str(job.id) for job in view.jobs)
-            typer.echo(f"Launched {view.name}: jobs {ids}. `{PROGRAM} job monitor {view.name}` shows them.")
-    elif not config.job_ids:
+            manager.jobs(config.job_ids)  # those that do not exist are told in a sentence
+        write_now(config.job_ids, config.sections, open_it=config.open)
+        return 0
+    if not config.launch:
         for line in preview(experiment):
             typer.echo(_as_flag(line))
         typer.echo(f"\nNothing is submitted yet. To launch it:\n  {shlex.join([*_typed(), '--launch'])}")
         return 0
-    if config.launch and config.open:
+    with JobManager() as manager:
+        view = experiment.launch(manager)
+        ids = " ".join(str(job.id) for job in view.jobs)
+        typer.echo(f"Launched {view.name}: jobs {ids}. `{PROGRAM} job monitor {view.name}` shows them.")
+    if config.open:
         write_now(experiment.name, config.sections, open_it=True)
-    if config.job_ids:
-        write_now(config.job_ids, config.sections, open_it=config.open)
-    if config.launch and config.watch:
+    if config.watch:
         with JobManager() as manager:
             return watch_group(manager, experiment.name)
     return 0

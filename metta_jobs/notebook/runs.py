@@ -83,6 +83,9 @@ def read_run(job: JobView, keys: Sequence[str], samples: int) -> RunMetrics:
     if job.folder is None:
         run.note = "no metrics: it has not run"
         return run
+    if not job.folder.exists():
+        run.note = "no metrics: its run folder is gone"
+        return run
     try:
         whole = read_series(job.folder, keys, max_points=None)
         steps = ProgressReader(job.folder).poll().steps

@@ -130,7 +130,7 @@ class Failures:
 
     def _words(self) -> str:
         if self.frame.empty:
-            return "No run has failed."
+            return "Every run that has ended has succeeded."
         return f"{len(self.frame)} of {self.total} runs ended without success; `metta job logs ID` shows all they said."
 
     def _cells(self) -> list[list[str]]:

@@ -148,6 +148,8 @@ def test_launched_jobs_train_with_exactly_what_was_shown(project: Path) -> None:
         (["--entropies", "0.1", "0.1"], "The run 'ent=0.1' is named twice"),
         (["--nodes", "2"], "this machine is one"),
         (["--remote", "--launch"], "say --no-remote"),
+        (["--job-ids", "9", "--launch"], "say one of them"),
+        (["--seed", "1", "--seeds", "1", "2"], "seed=1, and seeds name several"),
         (["--job-ids", "9"], "there is no job 9"),
         (["a b", "--launch"], "cannot be a name"),
         (["--extra.depth", "deep"], "extra.depth=deep"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -177,3 +178,11 @@ def test_a_log_that_cannot_be_read_is_told_and_the_others_are_read(
     data = GroupResults(lambda: group).fetch()
     assert "no metrics: its log cannot be read (Is a directory)" in capsys.readouterr().out.splitlines()[0]
     assert set(data.run) == {"failed", "killed"}
+
+
+def test_a_run_folder_that_is_gone_is_told(group: GroupView, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = group.jobs[0].folder
+    assert folder is not None
+    shutil.rmtree(folder)
+    GroupResults(lambda: group).fetch()
+    assert "no metrics: its run folder is gone" in capsys.readouterr().out.splitlines()[0]
