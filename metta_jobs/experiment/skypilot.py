@@ -11,7 +11,7 @@ from metta_jobs.executors.sky.ledger import managed_name
 from metta_jobs.executors.sky.python import find_python
 from metta_jobs.job import JobConfig
 from metta_jobs.manager import JobManager
-from metta_jobs.manager.preflight import Finding, preflight
+from metta_jobs.manager.preflight import Finding, examine, refuse
 from metta_jobs.manager.sky import Sky
 from metta_jobs.remote import RemoteConfig
 from metta_jobs.settings import Settings
@@ -81,7 +81,7 @@ class SkypilotService:
             with Sky(self._manager.state_dir, self._manager.project_dir) as sky:
                 return sky.ask("check")
 
-        return preflight(
+        found = examine(
             jobs,
             self._manager.project_dir,
             skip_git_check=skip_git_check,
@@ -89,6 +89,8 @@ class SkypilotService:
             find_python=lambda: find_python(Settings.load(self._manager.project_dir).sky_python),
             name_of=lambda config: managed_name("00000000", (1, 1), config.name),
         )
+        refuse(found)
+        return found
 
     def hourly_price(self, remotes: Sequence[RemoteConfig]) -> tuple[list[float | None], str | None]:
         """US dollars an hour of each of these, all nodes together; None where SkyPilot knows none within seconds.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,9 +16,8 @@ from metta_jobs.criteria import Criteria, HealthRules
 from metta_jobs.display.watch import watch_group
 from metta_jobs.errors import InvalidInput, MettaError, MissingExtra, UnknownName, nearest
 from metta_jobs.executors.devices import find_gpus
-from metta_jobs.executors.sky.ledger import managed_name
-from metta_jobs.executors.sky.python import find_python
 from metta_jobs.experiment.sections import choose_sections
+from metta_jobs.experiment.skypilot import get_skypilot_service
 from metta_jobs.job import Dependency, JobConfig, Name
 from metta_jobs.manager import JobManager
 from metta_jobs.policy import GroupConfig, Hooks, RetryPolicy
@@ -152,7 +151,7 @@ class ExperimentTool(Tool):
         """Submit the runs and the notebook as a new group; return its name."""
         configs = self.jobs(manager.project_dir)
         if self.remote:
-            self._preflight(configs, manager)
+            get_skypilot_service(manager).preflight(configs, skip_git_check=self.skip_git_check)
         assert self.group is not None
         options = GroupConfig(
             priority=self.priority,
@@ -162,23 +161,6 @@ class ExperimentTool(Tool):
             health=self.health,
         )
         return manager.submit(configs, group=self.group, new_group=True, options=options).name
-
-    def _preflight(self, configs: list[JobConfig], manager: JobManager) -> None:
-        from metta_jobs.manager.preflight import preflight
-        from metta_jobs.manager.sky import Sky
-
-        def check() -> Mapping[str, Any]:
-            with Sky(manager.state_dir, manager.project_dir) as sky:
-                return sky.ask("check")
-
-        preflight(
-            configs,
-            manager.project_dir,
-            skip_git_check=self.skip_git_check,
-            check=check,
-            find_python=lambda: find_python(Settings.load(manager.project_dir).sky_python),
-            name_of=lambda config: managed_name("00000000", (1, 1), config.name),
-        )
 
     def _seed_list(self) -> list[int] | list[None]:
         if self.seeds is None:

@@ -31,35 +31,6 @@ class Finding:
     remedy: str | None = None
 
 
-def preflight(
-    configs: Sequence[JobConfig],
-    project: Path,
-    *,
-    skip_git_check: bool = False,
-    check: Callable[[], Mapping[str, Any]] | None = None,
-    find_python: Callable[[], str] | None = None,
-    name_of: Callable[[JobConfig], str] | None = None,
-    environment: Mapping[str, str] = os.environ,
-) -> list[Finding]:
-    """Look at everything that the remote ones of these jobs need, and return what was found; all of it is well.
-
-    `check` answers as the SkyPilot worker's check does ("healthy", "endpoint", "enabled") and is not asked when None;
-    `find_python` returns the interpreter that has sky; `name_of` the name under which a job is launched, by default
-    its own. Raises one InvalidInput for all problems together, a line each with its remedy.
-    """
-    found = examine(
-        configs,
-        project,
-        skip_git_check=skip_git_check,
-        check=check,
-        find_python=find_python,
-        name_of=name_of,
-        environment=environment,
-    )
-    refuse(found)
-    return found
-
-
 def refuse(findings: Sequence[Finding]) -> None:
     """Raise one InvalidInput that lists all problems among these findings, if there are any."""
     problems = [finding for finding in findings if not finding.ok]
@@ -84,7 +55,12 @@ def examine(
     name_of: Callable[[JobConfig], str] | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> list[Finding]:
-    """As `preflight`, but problems are returned among the findings instead of raised."""
+    """Look at everything that the remote ones of these jobs need, and return what was found, well or not.
+
+    `check` answers as the SkyPilot worker's check does ("healthy", "endpoint", "enabled") and is not asked when None;
+    `find_python` returns the interpreter that has sky; `name_of` the name under which a job is launched, by default
+    its own.
+    """
     jobs = [(config, config.remote) for config in configs if config.remote is not None]
     if not jobs:
         return []

@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from metta_jobs.daemon.house import House
+from metta_jobs.testing import make_house
+from tests.executors.seam_fake import FakeSky
+from tests.executors.sky_rounds import restart
 from tests.executors.sky_stand_in import FAKE, Bed
 
 
@@ -28,3 +32,16 @@ def bed(tmp_path: Path, sky_python: str, monkeypatch: pytest.MonkeyPatch) -> Ite
     bed = Bed(tmp_path, sky_python)
     yield bed
     bed.client.close()
+
+
+@pytest.fixture
+def sky() -> FakeSky:
+    return FakeSky()
+
+
+@pytest.fixture
+def house(tmp_path: Path, sky: FakeSky) -> House:
+    """A daemon whose remote jobs go to that stand-in."""
+    made = make_house(tmp_path)
+    restart(made, sky)
+    return made

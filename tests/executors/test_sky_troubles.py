@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from metta_jobs.daemon.house import House
 from metta_jobs.executors.sky.ledger import FILE
 from metta_jobs.states import JobState
-from metta_jobs.testing import add, make_house, states, views
+from metta_jobs.testing import add, states, views
 from tests.executors.seam_fake import FakeSky
-from tests.executors.test_sky_executor import kill, pass_time, remote, restart
+from tests.executors.sky_rounds import kill, pass_time, remote, restart
 
 S = JobState
-
-
-@pytest.fixture
-def sky() -> FakeSky:
-    return FakeSky()
-
-
-@pytest.fixture
-def house(tmp_path: Path, sky: FakeSky) -> House:
-    made = make_house(tmp_path)
-    restart(made, sky)
-    return made
 
 
 @pytest.mark.parametrize("status", ["HIBERNATING", "", None])

@@ -27,7 +27,7 @@ from metta_jobs.manager import sky as foreground
 from metta_jobs.states import JobState
 from metta_jobs.testing import ManualClock, make_house
 from tests.executors.seam_fake import FakeSky
-from tests.executors.test_sky_executor import pass_time
+from tests.executors.sky_rounds import pass_time
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from metta_jobs.manager import sky as foreground
 from metta_jobs.states import JobState
 from metta_jobs.testing import ManualClock, add, make_house, views
 from tests.executors.seam_fake import FakeSky
-from tests.executors.test_sky_executor import kill, pass_time
+from tests.executors.sky_rounds import kill, pass_time
 
 
 @pytest.fixture

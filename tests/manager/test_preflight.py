@@ -11,7 +11,7 @@ import pytest
 
 from metta_jobs.errors import InvalidInput, MissingExtra
 from metta_jobs.job import JobConfig
-from metta_jobs.manager.preflight import Finding, examine, preflight, refuse
+from metta_jobs.manager.preflight import Finding, examine, refuse
 from metta_jobs.remote import RemoteConfig, legal_name
 from tests.code.repository import commit, git, repository, with_remote, write
 
@@ -46,11 +46,11 @@ def problems(*configs: JobConfig, project: Path = Path("/"), **given: Any) -> di
 
 
 def test_jobs_that_stay_here_need_nothing() -> None:
-    assert preflight([JobConfig(name="lr=1", command=("true",), env={"WANDB_MODE": "online"})], Path("/")) == []
+    assert examine([JobConfig(name="lr=1", command=("true",), env={"WANDB_MODE": "online"})], Path("/")) == []
 
 
 def test_all_is_well(tmp_path: Path) -> None:
-    found = preflight(
+    found = examine(
         [job("a"), job("b")], tmp_path, check=lambda: FINE, find_python=lambda: "/opt/python", environment={}
     )
     assert found == [
@@ -225,12 +225,14 @@ def test_one_problem_is_told_as_it_is() -> None:
 def test_several_are_told_together_a_line_each(tmp_path: Path) -> None:
     config = job("lr=1", workdir=tmp_path / "gone", secrets=("A",))
     with pytest.raises(InvalidInput) as refused:
-        preflight(
-            [config],
-            tmp_path,
-            check=lambda: FINE | {"enabled": []},
-            find_python=lambda: "/opt/python",
-            environment={},
+        refuse(
+            examine(
+                [config],
+                tmp_path,
+                check=lambda: FINE | {"enabled": []},
+                find_python=lambda: "/opt/python",
+                environment={},
+            )
         )
     head, *lines = str(refused.value).splitlines()
     assert head == "Before these jobs can run remotely, 4 things have to be seen to:"
