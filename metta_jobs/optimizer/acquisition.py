@@ -39,7 +39,7 @@ class Acquisition:
     The front is a staircase over log cost. A point of cost c and score f adds Σ over the steps beyond c of their
     width times E[max(f - step, 0)]: the expected growth of the area under the front, exact for a known cost (Emmerich
     et al. 2011, "Hypervolume-based expected improvement"). The last step is `top` wide, in units of the front's whole
-    range: 1 and no other steps is plain expected improvement. `power` is the exponent of cost that it is divided by.
+    range: 1 and no other steps is plain expected improvement. Gains count from `margin` on. `power` is the exponent of cost that it is divided by.
     """
 
     def __init__(
@@ -51,12 +51,13 @@ class Acquisition:
         top: float = 1.0,
         limit: float | None = None,
         reach: float = np.inf,
+        margin: float = 0.0,
     ):
         self.models, self.power = models, power
         self.limit = min(np.inf if limit is None else float(np.log(limit)), reach)
-        self.best = float(models.mean.max())
+        self.best = float(models.mean.max()) + margin
         rows = front(models.mean, models.log_cost)
-        edges, levels = models.log_cost[rows], models.mean[rows]
+        edges, levels = models.log_cost[rows], models.mean[rows] + margin
         span = float(edges[-1] - edges[0])
         if not steps or span < 1e-6:
             self.edges, self.levels, self.widths = np.array([-np.inf]), np.array([self.best]), np.array([top])

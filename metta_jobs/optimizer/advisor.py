@@ -49,7 +49,7 @@ class Optimizer:
         self.pending: list[tuple[float, ...]] = [self._encode(params) for params in pending]
         self._shape = Shape(np.array([d.kind == "categorical" for d in space.dimensions], dtype=bool))
         self._sign = 1.0 if self.settings.goal == "maximize" else -1.0
-        self._models: tuple[tuple[int, int], Models] | None = None
+        self._models: tuple[tuple[int, int], tuple[Models, Models]] | None = None
         self._sampler: Any = None
         if self.settings.method.startswith("optuna:"):
             from metta_jobs.optimizer.with_optuna import OptunaSampler
@@ -120,7 +120,7 @@ class Optimizer:
         """What the model expects of a point; None with fewer than 3 final scores."""
         if len(self._finished()) < FEWEST:
             return None
-        return self._predict(self._learned(), np.array(self._encode(params), dtype=float))
+        return self._predict(self._learned()[0], np.array(self._encode(params), dtype=float))
 
     def _suggest(self) -> Suggestion | None:
         method = self.settings.method
@@ -147,7 +147,9 @@ class Optimizer:
 
     def _by_model(self) -> Suggestion:
         settings, rng = self.settings, np.random.default_rng([self.seed, self.asked])
-        models = self._learned()
+        near, wide = self._learned()
+        side = self._side() if self.asked % 2 else None
+        models = wide if side is None else near
         waiting = np.array(self.pending, dtype=float).reshape(len(self.pending), self._shape.size)
         doubted = models.fantasise(self._shape.filled(waiting))
         if settings.resample_frequency and (self.asked + 1) % settings.resample_frequency == 0:
@@ -157,18 +159,6 @@ class Optimizer:
                 models, x, "repeat", f"every {settings.resample_frequency}. suggestion repeats a point of the front"
             )
         aware = settings.method == "protein"
-        side = (
-            length(
-                [
-                    self._sign * s.score if s.finished and s.score is not None else float("nan")
-                    for s in self.observations
-                ],
-                self._shape.size,
-                settings.num_random_samples,
-            )
-            if self.asked % 2
-            else None
-        )
         found = protein.propose(
             self.space,
             self._shape,
@@ -185,8 +175,12 @@ class Optimizer:
             return self._told(models, x, "random", "at random: every point that the model looked at has been tried")
         return self._told(models, found.x, "model", found.why)
 
-    def _learned(self) -> Models:
-        """The models of what was told; kept until more is."""
+    def _side(self) -> float:
+        scores = [self._sign * s.score if s.finished and s.score is not None else np.nan for s in self.observations]
+        return length(scores, self._shape.size, self.settings.num_random_samples)
+
+    def _learned(self) -> tuple[Models, Models]:
+        """The models of what was told, for near and wide; kept until more is."""
         key = (len(self.observations), id(self.observations[-1]))
         if self._models is None or self._models[0] != key:
             data = merge(self.observations, self._sign, self._shape.size)

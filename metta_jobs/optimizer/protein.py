@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 #: Points of the front, and best points beside it, that candidates are drawn around.
 _CENTRES = 8
 _CLIMBS = 4
+#: Gains smaller than this, in standard deviations of the scores, are left to the trust region.
+_MARGIN = 0.05
 #: Standard deviation of the first points around the centre, in units of a dimension's range, for a scale of auto.
 _WIDTH = 0.3
 
@@ -59,6 +61,7 @@ def propose(
         power=power,
         limit=settings.max_suggestion_cost,
         reach=reach(models, settings.expansion_rate),
+        margin=_MARGIN if side is None else 0.0,
     )
     corners = (np.zeros(shape.size), np.ones(shape.size)) if side is None else box(models, side)
     pool = _pool(space, shape, models, settings, rng, None if side is None else corners)
