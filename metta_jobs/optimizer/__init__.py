@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from metta_jobs.optimizer.categories import Categorical as Categorical
-    from metta_jobs.optimizer.distributions import IntUniform as IntUniform
     from metta_jobs.optimizer.distributions import LogitNormal as LogitNormal
     from metta_jobs.optimizer.distributions import LogNormal as LogNormal
     from metta_jobs.optimizer.distributions import Uniform as Uniform
-    from metta_jobs.optimizer.distributions import UniformPow2 as UniformPow2
     from metta_jobs.optimizer.space import Dimension as Dimension
     from metta_jobs.optimizer.space import Space as Space
+    from metta_jobs.optimizer.whole_numbers import IntUniform as IntUniform
+    from metta_jobs.optimizer.whole_numbers import UniformPow2 as UniformPow2
 
 _WHERE = {
     "Categorical": "categories",
     "Dimension": "space",
-    "IntUniform": "distributions",
+    "IntUniform": "whole_numbers",
     "LogNormal": "distributions",
     "LogitNormal": "distributions",
     "Space": "space",
     "Uniform": "distributions",
-    "UniformPow2": "distributions",
+    "UniformPow2": "whole_numbers",
 }
 __all__ = [
     "Categorical",

@@ -7,16 +7,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal, Self
 
 from metta_jobs.errors import InvalidInput, nearest
-from metta_jobs.optimizer.distributions import (
-    Distribution,
-    IntUniform,
-    Kind,
-    LogitNormal,
-    LogNormal,
-    Uniform,
-    UniformPow2,
-)
+from metta_jobs.optimizer.distributions import Distribution, Kind, LogitNormal, LogNormal, Uniform
 from metta_jobs.optimizer.values import key_of, plain, shown
+from metta_jobs.optimizer.whole_numbers import IntUniform, UniformPow2
 
 
 class _First:
@@ -24,6 +17,9 @@ class _First:
 
     def __repr__(self) -> str:
         return "the first"
+
+    def __reduce__(self) -> str:
+        return "FIRST"  # one of it, in every process
 
 
 FIRST: Final = _First()
@@ -48,10 +44,10 @@ class Categorical(Distribution):
 
     def to_dict(self) -> dict[str, Any]:
         """Its mapping; `mean` is left out where it is the first choice."""
-        given: dict[str, Any] = {"distribution": self.name, "choices": list(self.choices)}
+        given: dict[str, Any] = {"distribution": self.name, "choices": plain(self.choices)}
         if self.mean is not FIRST:
-            given["mean"] = self.mean
-        return {**given, **({"when": dict(self.when)} if self.when else {})}
+            given["mean"] = plain(self.mean)
+        return {**given, **({"when": plain(self.when)} if self.when else {})}
 
     @property
     def levels(self) -> int:
@@ -99,7 +95,7 @@ class Categorical(Distribution):
 
     def value(self, unit: float) -> Any:
         chosen = self.choices[min(max(round(unit), 0), len(self.choices) - 1)]
-        return list(chosen) if isinstance(chosen, list) else chosen
+        return plain(chosen)
 
     @property
     def centre(self) -> float:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from metta_jobs.errors import InvalidInput, UnknownName, nearest
-from metta_jobs.optimizer.categories import Categorical
 from metta_jobs.optimizer.distributions import Distribution
 from metta_jobs.optimizer.space_file import flat
 from metta_jobs.optimizer.values import key_of, plain, shown
@@ -75,9 +74,6 @@ def _read(path: str, entry: Distribution, entries: Mapping[str, Any]) -> tuple[C
                     "whole number decides what is there."
                 )
             values = [of.accept(f"{path}: when {parent}", value) for value in values]
-            if len({key_of(value) for value in values}) == of.levels:
-                kind = "choice" if isinstance(of, Categorical) else "value"
-                raise InvalidInput(f"{path}: when lists every {kind} of {parent}; leave it out.")
         found.append(Condition(parent, tuple(values)))
     return tuple(found)
 

@@ -18,10 +18,10 @@ Scale = float | Literal["auto", "time"]
 
 #: What `scale: auto` stands for.
 AUTO_SCALE = 0.5
-_LARGEST = 2**53  # every whole number up to here is a float
-_MOST_LEVELS = 2**50
 _LARGEST_LOG = 10**13  # beyond, a whole number would not come back from its logarithm
-_LARGEST_POWER = 62
+_NARROWEST = 1e-9
+_NEXT_TO_1 = 1e-12
+_DIGITS = 12  # that a value keeps: what a person wrote comes back, and commands stay short
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class Distribution:
         defaults = {field.name: field.default for field in fields(self)}
         kept = {key: value for key, value in given.items() if value != defaults[key] or key in ("min", "max")}
         when = kept.pop("when", None)
-        return {"distribution": self.name, **kept, **({"when": dict(when)} if when else {})}
+        return {"distribution": self.name, **kept, **({"when": plain(when)} if when else {})}
 
     def checked(self, path: str) -> Self:
         """The same with numbers of the right type. Raises InvalidInput, naming the path."""
@@ -82,7 +82,7 @@ class Distribution:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Range(Distribution):
+class Range(Distribution):
     """A range of numbers from `min` to `max`, both legal; `mean` is the search centre, by default the middle."""
 
     kind: ClassVar[Kind] = "continuous"
@@ -167,7 +167,7 @@ class _Range(Distribution):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Uniform(_Range):
+class Uniform(Range):
     """A number, all of whose values matter alike: a clip range, a discount's offset."""
 
     name: ClassVar[str] = "uniform"
@@ -176,6 +176,10 @@ class Uniform(_Range):
         # Halves, so that the widest range overflows nowhere.
         return float((value / 2 - self.min / 2) / (self.max / 2 - self.min / 2))
 
+    def _check_ends(self, path: str, low: float, high: float) -> None:
+        if 0 < high - low < _NARROWEST * max(abs(low), abs(high)):
+            raise InvalidInput(f"{path}: min={shown(low)} and max={shown(high)} are too close to be searched between.")
+
     def _between(self, unit: float) -> float:
         found = self.min * (1 - unit) + self.max * unit
         digits = 14 - math.ceil(math.log10(max(abs(self.min), abs(self.max))))
@@ -183,7 +187,7 @@ class Uniform(_Range):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LogNormal(_Range):
+class LogNormal(Range):
     """A number whose order of magnitude matters: a learning rate, a coefficient; `integer`: a step budget.
 
     Uniform in the logarithm from min to max, as PufferLib's sweeps have it by this name; the middle is geometric.
@@ -217,6 +221,8 @@ class LogNormal(_Range):
                     f"{path}: {key}={shown(end)} must be above 0, as log_normal is uniform in the logarithm; "
                     "uniform takes any number."
                 )
+        if not self.integer and low < high < low * (1 + _NARROWEST):
+            raise InvalidInput(f"{path}: min={shown(low)} and max={shown(high)} are too close to be searched between.")
         if self.integer and high > _LARGEST_LOG:
             raise InvalidInput(f"{path}: max={shown(high)} must be at most {_LARGEST_LOG} for whole numbers.")
 
@@ -234,17 +240,22 @@ class LogNormal(_Range):
         low, high = self.ends
         return min(max((math.log(value) - low) / (high - low), 0.0), 1.0)
 
+    @property
+    def centre(self) -> float:
+        middle = round(math.sqrt(self.min * self.max)) if self.integer else None
+        return self.unit(middle) if middle is not None and self.mean is None else super().centre
+
     def _between(self, unit: float) -> float:
         low, high = self.ends
         found = math.exp(low + unit * (high - low))
-        return round(found) if self.integer else float(f"{found:.12g}")
+        return round(found) if self.integer else float(f"{found:.{_DIGITS}g}")
 
     def _legal(self, path: str, given: float, clip: bool) -> Any:
-        return _as_whole(path, given, clip, self.allowed) if self.integer else float(given)
+        return as_whole(path, given, clip, self.allowed) if self.integer else float(given)
 
 
 @dataclass(frozen=True, kw_only=True)
-class LogitNormal(_Range):
+class LogitNormal(Range):
     """A probability or discount whose distance from 0 and from 1 matters, as gamma from 0.9 to 0.9999.
 
     Uniform in log(v / (1 - v)), so 0.99 lies as far from 0.9 as 0.999 from 0.99, nearly.
@@ -259,6 +270,10 @@ class LogitNormal(_Range):
                     f"{path}: {key}={shown(end)} must lie between 0 and 1, both excluded, where logit_normal is "
                     "defined; uniform may reach them."
                 )
+            if 1 - end < _NEXT_TO_1:
+                raise InvalidInput(f"{path}: {key}={shown(end)} must be at most 1 - {_NEXT_TO_1:g}.")
+        if low < high and _logit(high) - _logit(low) < _NARROWEST:
+            raise InvalidInput(f"{path}: min={shown(low)} and max={shown(high)} are too close to be searched between.")
 
     def unit(self, value: Any) -> float:
         low, high = _logit(self.min), _logit(self.max)
@@ -267,119 +282,19 @@ class LogitNormal(_Range):
     def _between(self, unit: float) -> float:
         low, high = _logit(self.min), _logit(self.max)
         at = low + unit * (high - low)
-        if at > 0:
-            return round(1 / (1 + math.exp(-at)), 15)
-        small = math.exp(at)
-        return float(f"{small / (1 + small):.12g}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Bins(_Range):
-    """Whole numbers with bins of one width, so that a uniform draw gives each an equal share, the ends too."""
-
-    kind: ClassVar[Kind] = "integer"
-
-    @property
-    def levels(self) -> int:
-        raise NotImplementedError
-
-    def _number(self, path: str, key: str, given: Any) -> float:
-        return whole(path, key, given)
-
-    def at(self, index: int) -> int:
-        """The value of a bin, counted from 0."""
-        raise NotImplementedError
-
-    def index(self, value: int) -> int:
-        """The bin of a legal value."""
-        raise NotImplementedError
-
-    def unit(self, value: Any) -> float:
-        return (self.index(value) + 0.5) / self.levels
-
-    def value(self, unit: float) -> Any:
-        return self.at(min(max(math.floor(unit * self.levels), 0), self.levels - 1))
-
-    @property
-    def centre(self) -> float:
-        middle = ((self.levels - 1) // 2 + 0.5) / self.levels
-        return middle if self.mean is None else self.unit(self.mean)
-
-
-@dataclass(frozen=True, kw_only=True)
-class IntUniform(_Bins):
-    """A whole number, all of whose values matter alike: layers, epochs."""
-
-    name: ClassVar[str] = "int_uniform"
-
-    @property
-    def levels(self) -> int:
-        return int(self.max - self.min) + 1
-
-    def _check_ends(self, path: str, low: float, high: float) -> None:
-        for key, end in (("min", low), ("max", high)):
-            if abs(end) > _LARGEST or high - low >= _MOST_LEVELS:
-                raise InvalidInput(
-                    f"{path}: {key}={shown(end)} is too large for int_uniform, which takes 2^50 values at most; "
-                    "log_normal with `integer: true` suits wide ranges."
-                )
-
-    @property
-    def allowed(self) -> str:
-        return f"a whole number from {self.min} to {self.max}"
-
-    def at(self, index: int) -> int:
-        return int(self.min) + index
-
-    def index(self, value: int) -> int:
-        return value - int(self.min)
-
-    def _legal(self, path: str, given: float, clip: bool) -> Any:
-        return _as_whole(path, given, clip, self.allowed)
-
-
-@dataclass(frozen=True, kw_only=True)
-class UniformPow2(_Bins):
-    """A power of two: a batch size, a layer's width."""
-
-    name: ClassVar[str] = "uniform_pow2"
-    _timed: ClassVar[bool] = True
-
-    @property
-    def levels(self) -> int:
-        return int(self.max).bit_length() - int(self.min).bit_length() + 1
-
-    def _number(self, path: str, key: str, given: Any) -> float:
-        found = whole(path, key, given)
-        if found < 1 or found & (found - 1):
-            best = f"{2 ** round(math.log2(found))} is the nearest" if found >= 1 else "the smallest is 1"
-            raise InvalidInput(f"{path}: {key}={found} must be a power of two for uniform_pow2; {best}.")
-        if found > 2**_LARGEST_POWER:
-            raise InvalidInput(f"{path}: {key}={found} must be at most 2^{_LARGEST_POWER}.")
-        return found
-
-    @property
-    def allowed(self) -> str:
-        return f"a power of two from {self.min} to {self.max}"
-
-    def at(self, index: int) -> int:
-        return int(self.min) << index
-
-    def index(self, value: int) -> int:
-        return value.bit_length() - int(self.min).bit_length()
-
-    def _legal(self, path: str, given: float, clip: bool) -> Any:
-        power = 2 ** round(math.log2(given))
-        if power != given and not clip:
-            raise InvalidInput(f"{path}={shown(given)} must be {self.allowed}; {power} is the nearest.")
-        return power
+        small = math.exp(-abs(at))
+        rest = small / (1 + small)  # to the nearer of 0 and 1, whose digits are the ones that matter
+        if at <= 0:
+            return float(f"{rest:.{_DIGITS}g}")
+        return round(1 - rest, min(15, _DIGITS - 1 - math.floor(math.log10(rest))))
 
 
 def _logit(value: float) -> float:
     return math.log(value) - math.log1p(-value)
 
 
-def _as_whole(path: str, given: float, clip: bool, allowed: str) -> int:
+def as_whole(path: str, given: float, clip: bool, allowed: str) -> int:
+    """The whole number that is meant; with `clip`, the nearest. Raises InvalidInput with what is allowed."""
     if given != round(given) and not clip:
         raise InvalidInput(f"{path}={shown(given)} must be {allowed}.")
     return round(given)

@@ -10,9 +10,9 @@ import numpy as np
 
 from metta_jobs.optimizer.categories import Categorical, type_of
 from metta_jobs.optimizer.conditions import Condition
-from metta_jobs.optimizer.distributions import Distribution, IntUniform, UniformPow2
+from metta_jobs.optimizer.distributions import Distribution, LogNormal, Range
 from metta_jobs.optimizer.expressions import Expression
-from metta_jobs.optimizer.values import key_of
+from metta_jobs.optimizer.whole_numbers import UniformPow2
 
 
 def column_of(entry: Any, values: Sequence[Any]) -> np.ndarray:
@@ -26,11 +26,15 @@ def column_of(entry: Any, values: Sequence[Any]) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class _Gate:
-    """Rows where the column `parent` has one of `levels` (indices for categories, bin middles for whole numbers)."""
+class Gate:
+    """Lets pass the rows where the parameter of column `parent` has one of these levels, counted from 0."""
 
     parent: int
-    levels: np.ndarray
+    levels: tuple[int, ...]
+
+    def open(self, parent: Distribution, points: np.ndarray) -> Any:
+        """Which of points (n, d) pass: (n,) bool. A parent that is not there is NaN, and lets nothing pass."""
+        return np.isin(_level(parent, points[:, self.parent]), self.levels)
 
 
 class Encoding:
@@ -48,16 +52,33 @@ class Encoding:
         self.constraints, self.constants = tuple(constraints), constants
         self.place = {path: i for i, path in enumerate(self.paths)}
         self.centre = np.array([one.centre for one in self.distributions], dtype=np.float64)
-        self.gates: list[tuple[int, list[_Gate]]] = [
+        self.gates: list[tuple[int, list[Gate]]] = [
             (self.place[path], [self._gate(condition) for condition in found])
             for path, found in conditions.items()
             if found
         ]
 
-    def _gate(self, condition: Condition) -> _Gate:
+    def _gate(self, condition: Condition) -> Gate:
         parent = self.place[condition.path]
         of = self.distributions[parent]
-        return _Gate(parent, np.array([of.unit(value) for value in condition.values]))
+        units = np.array([of.unit(value) for value in condition.values])
+        return Gate(parent, tuple(int(level) for level in _level(of, units)))
+
+    def row(self, values: Mapping[str, Any]) -> np.ndarray:
+        """Legal values by path as a point (d,); NaN for those that are missing."""
+        pairs = zip(self.paths, self.distributions, strict=True)
+        return np.array([one.unit(values[path]) if path in values else np.nan for path, one in pairs])
+
+    def matrix(self, points: Any) -> np.ndarray:
+        """Points as a new float64 matrix (n, d). Raises ValueError for any other shape."""
+        found = np.array(points, dtype=np.float64)
+        if found.ndim != 2 or found.shape[1] != self.d:
+            raise ValueError(f"points of this space are (n, {self.d}), not {found.shape}")
+        return found
+
+    @property
+    def scales(self) -> np.ndarray:
+        return np.array([one.spread for one in self.distributions], dtype=np.float64)
 
     @property
     def d(self) -> int:
@@ -71,9 +92,12 @@ class Encoding:
             found[:, i] = _snapped(one, found[:, i])
         for i, gates in self.gates:
             for gate in gates:
-                # a parent that is not there is NaN, and equals nothing
-                found[~np.isin(found[:, gate.parent], gate.levels), i] = np.nan
+                found[~gate.open(self.distributions[gate.parent], found), i] = np.nan
         return found
+
+    def feasible(self, points: np.ndarray) -> np.ndarray:
+        """Which points (n, d), legal ones, meet all constraints: (n,) bool."""
+        return np.asarray(~self.failing(points).any(axis=1))
 
     def failing(self, points: np.ndarray) -> np.ndarray:
         """Which constraints points (n, d), legal ones, do not meet: (n, number of constraints) bool."""
@@ -99,28 +123,35 @@ class Encoding:
         i = self.place[name]
         one = self.distributions[i]
         units = np.where(np.isnan(points[:, i]), self.centre[i], points[:, i])
+        if one.levels is None:
+            return np.array([one.value(unit) for unit in units.tolist()], dtype=np.float64)
+        level = _level(one, units)
         if isinstance(one, Categorical):
-            return column_of(one, one.choices)[units.astype(np.int64)]
-        if isinstance(one, IntUniform | UniformPow2):
-            bins = np.floor(units * one.levels)
-            return one.min + bins if isinstance(one, IntUniform) else np.ldexp(float(one.min), bins.astype(np.int64))
-        return np.array([one.value(unit) for unit in units.tolist()], dtype=np.float64)
+            return column_of(one, one.choices)[level.astype(np.int64)]
+        assert isinstance(one, Range)
+        return np.ldexp(float(one.min), level.astype(np.int64)) if isinstance(one, UniformPow2) else one.min + level
+
+
+def _level(one: Distribution, units: np.ndarray) -> Any:
+    """Which of its levels each place on the axis of a category or whole number means, from 0, as floats; NaN stays."""
+    if isinstance(one, Categorical):
+        return np.clip(np.rint(units), 0, one.levels - 1)
+    assert isinstance(one, Range)
+    assert one.levels is not None
+    if isinstance(one, LogNormal):
+        low, high = one.ends
+        return np.clip(np.rint(np.exp(low + units * (high - low))), one.min, one.max) - one.min
+    return np.clip(np.floor(units * one.levels), 0, one.levels - 1)
 
 
 def _snapped(one: Distribution, units: np.ndarray) -> Any:
     """The nearest legal places on one axis."""
     if isinstance(one, Categorical):
-        return np.clip(np.rint(units), 0, one.levels - 1)
+        return _level(one, units)
     units = np.clip(units, 0.0, 1.0)
-    if isinstance(one, IntUniform | UniformPow2):
-        return (np.minimum(np.floor(units * one.levels), one.levels - 1) + 0.5) / one.levels
-    if one.levels is not None:
-        return np.array([one.unit(one.value(unit)) for unit in units.tolist()], dtype=np.float64)
-    return units
-
-
-def same(left: Any, right: Any) -> bool:
-    """Whether two values of a parameter are one; floats but for what rounding leaves."""
-    if isinstance(left, float) and isinstance(right, int | float) and not isinstance(right, bool):
-        return left == right or abs(left - right) <= 1e-12 * max(abs(left), abs(right))
-    return key_of(left) is not None and key_of(left) == key_of(right)
+    if one.levels is None:
+        return units
+    if isinstance(one, LogNormal):
+        low, high = one.ends
+        return (np.log(one.min + _level(one, units)) - low) / (high - low)
+    return (_level(one, units) + 0.5) / one.levels

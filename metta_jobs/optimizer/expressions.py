@@ -11,11 +11,11 @@ import keyword
 import math
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from metta_jobs.errors import InvalidInput, UnknownName
+from metta_jobs.errors import InvalidInput, UnknownName, nearest
 from metta_jobs.optimizer.values import shown
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Type = Literal["number", "truth", "text"]
 
 _LONGEST = 1000
-_DEEPEST = 40
+_DEEPEST = 100
 _FUNCTIONS = ("abs", "log2", "max", "min", "sqrt")
 _ARITHMETIC: dict[type[ast.operator], str] = {
     ast.Add: "add",
@@ -61,13 +61,18 @@ class Expression:
     tree: ast.expr
 
     @classmethod
-    def read(cls, text: Any, types: Mapping[str, Type]) -> Expression:
-        """Read a constraint over the paths in `types`. Raises InvalidInput, or UnknownName with the nearest path."""
+    def read(
+        cls, text: Any, types: Mapping[str, Type], choices: Mapping[str, Sequence[Any]] | None = None
+    ) -> Expression:
+        """Read a constraint over the paths in `types`; `choices` are what those that are categories may be.
+
+        Raises InvalidInput, or UnknownName with the nearest path or choice.
+        """
         if not isinstance(text, str):
             raise InvalidInput(f"A constraint is text, as `a.b + c <= 10`, not {shown(text)}.")
         text = text.strip()
         tree = _parse(text)
-        reader = _Reader(text, types)
+        reader = _Reader(text, types, choices or {})
         if reader.type_of(tree, 0) != "truth":
             raise InvalidInput(f"The constraint {text!r} is neither true nor false: compare it, as in `… == 0`.")
         if not reader.names:
@@ -94,10 +99,16 @@ def _parse(text: str) -> ast.expr:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return ast.parse(source, mode="eval").body
+            tree = ast.parse(source, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         hint = " Equality is written ==." if re.search(r"(?<![=<>!])=(?!=)", text) else ""
         raise InvalidInput(f"The constraint {text!r} cannot be read.{hint} {_CAN}") from error
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            node.attr = node.attr.replace(_ESCAPE, "")
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            node.value = node.value.replace(_ESCAPE, "")
+    return tree
 
 
 def _path(node: ast.expr) -> str | None:
@@ -108,14 +119,14 @@ def _path(node: ast.expr) -> str | None:
         node = node.value
     if not isinstance(node, ast.Name):
         return None
-    return ".".join([node.id, *reversed(parts)]).replace(_ESCAPE, "")
+    return ".".join([node.id, *reversed(parts)])
 
 
 class _Reader:
     """Walks an expression once: refuses what is not known, and tells what each part is."""
 
-    def __init__(self, text: str, types: Mapping[str, Type]) -> None:
-        self.text, self.types = text, types
+    def __init__(self, text: str, types: Mapping[str, Type], choices: Mapping[str, Sequence[Any]]) -> None:
+        self.text, self.types, self.choices = text, types, choices
         self.names: dict[str, None] = {}
 
     def refuse(self, why: str) -> InvalidInput:
@@ -147,7 +158,7 @@ class _Reader:
                 return self._comparison(node, depth)
             case ast.Call():
                 return self._call(node, depth)
-        raise self.refuse(f"{ast.unparse(node).replace(_ESCAPE, '')!r} is not understood. {_CAN}")
+        raise self.refuse(f"{ast.unparse(node)!r} is not understood. {_CAN}")
 
     def _constant(self, value: Any) -> Type:
         if isinstance(value, bool):
@@ -182,7 +193,7 @@ class _Reader:
         found = self.type_of(node, depth + 1)
         if found != wanted:
             words = {"number": "a number", "truth": "true or false", "text": "neither number nor true or false"}
-            told = ast.unparse(node).replace(_ESCAPE, "")
+            told = ast.unparse(node)
             raise self.refuse(f"{place} needs {words[wanted]}, and {told!r} is {words[found]}.")
 
     def _comparison(self, node: ast.Compare, depth: int) -> Type:
@@ -195,13 +206,28 @@ class _Reader:
                 kinds = {self.type_of(part, depth + 1) for part in (left, right)}
                 if kinds == {"number", "truth"}:
                     raise self.refuse("it compares a number with what is true or false.")
+                self._must_be_a_choice(left, right)
+                self._must_be_a_choice(right, left)
             elif isinstance(op, ast.In | ast.NotIn) and isinstance(right, ast.Tuple | ast.List | ast.Set):
                 self.type_of(left, depth + 1)
                 for part in right.elts:
                     self.type_of(part, depth + 1)
+                    self._must_be_a_choice(left, part)
             else:
-                raise self.refuse(f"{ast.unparse(node).replace(_ESCAPE, '')!r} is not understood. {_CAN}")
+                raise self.refuse(f"{ast.unparse(node)!r} is not understood. {_CAN}")
         return "truth"
+
+    def _must_be_a_choice(self, name: ast.expr, constant: ast.expr) -> None:
+        path = _path(name) if isinstance(name, ast.Name | ast.Attribute) else None
+        if path is None or path not in self.choices or not isinstance(constant, ast.Constant):
+            return
+        choices, value = self.choices[path], constant.value
+        if not any(_same(choice, value) for choice in choices):
+            close = nearest(value, [one for one in choices if isinstance(one, str)]) if isinstance(value, str) else ""
+            raise UnknownName(
+                f"The constraint {self.text!r} compares {path} with {shown(value)}, which is none of its choices: "
+                f"{', '.join(map(shown, choices))}.{close}"
+            )
 
     def _call(self, node: ast.Call, depth: int) -> Type:
         name = node.func.id if isinstance(node.func, ast.Name) else ""

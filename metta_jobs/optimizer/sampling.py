@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from metta_jobs.errors import InvalidInput, MissingExtra
 from metta_jobs.optimizer.categories import Categorical
 from metta_jobs.optimizer.encoding import Encoding
 
-#: How many points are tried for each that is wanted, and at least.
+#: How many points are tried for each that is wanted, once one was found, and for the first.
 _TRIES_EACH = 1_000
 _TRIES_LEAST = 100_000
 _BATCH = 2**14
@@ -21,26 +21,35 @@ def sample(encoding: Encoding, n: int, rng: np.random.Generator, *, sobol: bool 
     """Legal points (n, d) that meet the constraints. Raises InvalidInput where too few of those tried do."""
     if n < 1 or not encoding.d:
         return np.zeros((max(n, 0), encoding.d))
-    draw = _Sobol(encoding.d, rng) if sobol else lambda rows: rng.random((rows, encoding.d))
+    draw: Callable[[int], np.ndarray] = (
+        _Sobol(encoding.d, rng) if sobol else lambda rows: rng.random((rows, encoding.d))
+    )
     if not encoding.constraints:
         return encoding.snap(_spread(encoding, draw(n)))
+    found, failures, tried = _search(encoding, n, draw, _TRIES_EACH * n)
+    if len(found) < n:
+        raise too_few(encoding, failures, tried, len(found), n)
+    return found[:n]
+
+
+def _search(
+    encoding: Encoding, n: int, draw: Callable[[int], np.ndarray], most: int
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Points that meet the constraints, how many failed each of them, and how many were tried."""
     found: list[np.ndarray] = []
     failures = np.zeros(len(encoding.constraints), dtype=np.int64)
     tried = met = 0
-    most = max(_TRIES_LEAST, _TRIES_EACH * n)
-    while met < n and tried < most:
+    while met < n and tried < max(_TRIES_LEAST, most if met else 0):
         # as many as the share so far lets expect, and some more
-        rows = n if not tried else int(1.2 * (n - met) * tried / met) + 16 if met else 4 * tried
-        points = encoding.snap(_spread(encoding, draw(min(rows, _BATCH, most - tried))))
+        rows = max(n, 64) if not tried else int(1.2 * (n - met) * tried / met) + 16 if met else 4 * tried
+        points = encoding.snap(_spread(encoding, draw(min(rows, _BATCH))))
         failing = encoding.failing(points)
         failures += failing.sum(axis=0)
         tried += len(points)
         good = points[~failing.any(axis=1)]
         met += len(good)
         found.append(good)
-    if met < n:
-        raise too_few(encoding, failures, tried, met, n)
-    return np.concatenate(found)[:n]
+    return np.concatenate(found), failures, tried
 
 
 def too_few(encoding: Encoding, failures: np.ndarray, tried: int, met: int, wanted: int) -> InvalidInput:
@@ -92,7 +101,10 @@ def feasible_centre(encoding: Encoding) -> np.ndarray:
     centre: np.ndarray = encoding.snap(encoding.centre[None])[0]
     if not encoding.failing(centre[None]).any():
         return centre
-    points = sample(encoding, _NEAREST_OF, np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    points, failures, tried = _search(encoding, _NEAREST_OF, lambda rows: rng.random((rows, encoding.d)), 0)
+    if not len(points):
+        raise too_few(encoding, failures, tried, 0, 1)
     categories = np.array([isinstance(one, Categorical) for one in encoding.distributions])
     apart = np.where(categories, points != centre, np.abs(points - centre))
     nearest: np.ndarray = points[np.nansum(apart**2, axis=1).argmin()]
@@ -109,7 +121,8 @@ def grid(encoding: Encoding, points_per_continuous: int) -> Iterator[np.ndarray]
         raise InvalidInput(f"A grid needs at least 1 point for each continuous parameter, not {points_per_continuous}.")
     axes = [_axis(encoding, i, points_per_continuous) for i in range(encoding.d)]
     gates = dict(encoding.gates)
-    order = _parents_first(encoding)
+    gated = list(gates)  # parents first
+    order = [i for i in range(encoding.d) if i not in gates] + gated
     point = np.full(encoding.d, np.nan)
 
     def walk(step: int) -> Iterator[np.ndarray]:
@@ -118,17 +131,12 @@ def grid(encoding: Encoding, points_per_continuous: int) -> Iterator[np.ndarray]
                 yield point.copy()
             return
         i = order[step]
-        there = all(point[gate.parent] in gate.levels for gate in gates.get(i, ()))
+        there = all(gate.open(encoding.distributions[gate.parent], point[None])[0] for gate in gates.get(i, ()))
         for unit in axes[i] if there else (np.nan,):
             point[i] = unit
             yield from walk(step + 1)
 
     return walk(0)
-
-
-def _parents_first(encoding: Encoding) -> list[int]:
-    gated = [i for i, _ in encoding.gates]
-    return [i for i in range(encoding.d) if i not in gated] + gated
 
 
 def _axis(encoding: Encoding, i: int, points: int) -> list[float]:

@@ -11,19 +11,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from metta_jobs.errors import InvalidInput, UnknownName, nearest
+from metta_jobs.errors import InvalidInput, MissingExtra, UnknownName, nearest
 from metta_jobs.optimizer.categories import Categorical as Categorical
 from metta_jobs.optimizer.categories import type_of
 from metta_jobs.optimizer.conditions import conditions_of
 from metta_jobs.optimizer.distributions import Distribution, Kind
-from metta_jobs.optimizer.distributions import IntUniform as IntUniform
 from metta_jobs.optimizer.distributions import LogitNormal as LogitNormal
 from metta_jobs.optimizer.distributions import LogNormal as LogNormal
 from metta_jobs.optimizer.distributions import Uniform as Uniform
-from metta_jobs.optimizer.distributions import UniformPow2 as UniformPow2
 from metta_jobs.optimizer.expressions import Expression
 from metta_jobs.optimizer.space_file import flat, read_space, read_yaml, write_space, write_yaml
-from metta_jobs.optimizer.values import key_of, plain, shown
+from metta_jobs.optimizer.values import key_of, plain, same, shown
+from metta_jobs.optimizer.whole_numbers import IntUniform as IntUniform
+from metta_jobs.optimizer.whole_numbers import UniformPow2 as UniformPow2
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,6 +46,9 @@ class _Absent:
 
     def __repr__(self) -> str:
         return "ABSENT"
+
+    def __reduce__(self) -> str:
+        return "ABSENT"  # one of it, in every process
 
 
 #: In a difference, what stands for a parameter that is not there.
@@ -77,8 +80,9 @@ class Space:
         self.constants: dict[str, Any] = {
             path: entry for path, entry in self._entries.items() if not isinstance(entry, Distribution)
         }
+        choices = {path: one.choices for path, one in self._entries.items() if isinstance(one, Categorical)}
         types = {path: type_of(entry) for path, entry in self._entries.items()}
-        self._expressions = [Expression.read(text, types) for text in [*written, *constraints]]
+        self._expressions = [Expression.read(text, types, choices) for text in [*written, *constraints]]
         self.constraints = tuple(expression.text for expression in self._expressions)
         self.dimensions = tuple(
             Dimension(path, entry.kind, entry.levels, bool(conditions[path]))
@@ -118,8 +122,10 @@ class Space:
 
     @cached_property
     def _encoding(self) -> Encoding:
-        from metta_jobs.optimizer.encoding import Encoding
-
+        try:
+            from metta_jobs.optimizer.encoding import Encoding
+        except ImportError as error:
+            raise MissingExtra("Points of a space need numpy: pip install 'metta-jobs[sweep]'.") from error
         # A constraint over what can never be there is met.
         live = [
             one for one in self._expressions if all(n in self._parameters or n in self.constants for n in one.names)
@@ -133,9 +139,7 @@ class Space:
         legal; with `clip`, as for observations of other sweeps, numbers become the nearest legal ones, and what the
         space does not have, or has differently as a constant, is passed over.
         """
-        import numpy as np
-
-        given = {path: plain(value) for path, value in flat(params).items()}
+        given = flat(params, lenient=clip)
         values: dict[str, Any] = {}
         for path in self._conditions:  # parents first
             if not self._is_there(path, values):
@@ -145,9 +149,7 @@ class Space:
             values[path] = self._parameters[path].accept(path, given[path], clip=clip)
         if not clip:
             self._refuse_others(given, values)
-        return np.array(
-            [one.unit(values[path]) if path in values else np.nan for path, one in self._parameters.items()]
-        )
+        return self._encoding.row(values)
 
     def _is_there(self, path: str, values: Mapping[str, Any]) -> bool:
         return all(one.path in values and one.holds(values[one.path]) for one in self._conditions[path])
@@ -156,7 +158,7 @@ class Space:
         for path, value in given.items():
             if path not in self._entries:
                 raise UnknownName(f"{path} is not in the space.{nearest(path, self._entries)}")
-            if path in self.constants and key_of(value) != key_of(self.constants[path]):
+            if path in self.constants and key_of(plain(value)) != key_of(self.constants[path]):
                 raise InvalidInput(f"{path}={shown(value)} must be {shown(self.constants[path])}, which is constant.")
             if path not in values and path not in self.constants:
                 reasons = " and ".join(str(one) for one in self._conditions.get(path, ()))
@@ -165,14 +167,12 @@ class Space:
 
     def decode(self, x: Any) -> dict[str, Any]:
         """The legal values nearest to a point (d,), by dotted path, with constants, without what is not there."""
-        import numpy as np
-
-        units = self.snap(np.asarray(x, dtype=np.float64).reshape(1, -1))[0].tolist()
+        units = self.snap([x])[0].tolist()
         at = dict(zip(self._parameters, units, strict=True))
         found: dict[str, Any] = {}
         for path, entry in self._entries.items():
             if path in self.constants:
-                found[path] = list(entry) if isinstance(entry, list) else entry
+                found[path] = plain(entry)
             elif path in at and at[path] == at[path]:
                 found[path] = entry.value(at[path])
         return found
@@ -182,34 +182,28 @@ class Space:
 
         A parameter that is there, and NaN in X, becomes its search centre.
         """
-        import numpy as np
-
-        points = np.asarray(X, dtype=np.float64)
-        if points.ndim != 2 or points.shape[1] != len(self.dimensions):
-            raise ValueError(f"points of this space are (n, {len(self.dimensions)}), not {points.shape}")
-        return self._encoding.snap(points)
+        return self._encoding.snap(self._encoding.matrix(X))
 
     def feasible(self, X: Any) -> np.ndarray:
         """Which points of (n, d), snapped, meet all constraints: (n,) bool. One over an absent parameter is met."""
-        import numpy as np
-
-        found: np.ndarray = np.logical_not(self._encoding.failing(self.snap(X)).any(axis=1))
-        return found
+        return self._encoding.feasible(self.snap(X))
 
     def sample(self, n: int, rng: np.random.Generator, sobol: bool = False) -> np.ndarray:
         """Legal points (n, d) that meet the constraints, uniform or from a scrambled Sobol sequence.
 
         Raises InvalidInput, naming the constraint that fails most, when too few points meet them.
         """
+        encoding = self._encoding
         from metta_jobs.optimizer.sampling import sample
 
-        return sample(self._encoding, n, rng, sobol=sobol)
+        return sample(encoding, n, rng, sobol=sobol)
 
     @cached_property
     def _centre(self) -> np.ndarray:
+        encoding = self._encoding
         from metta_jobs.optimizer.sampling import feasible_centre
 
-        return feasible_centre(self._encoding)
+        return feasible_centre(encoding)
 
     @property
     def centre(self) -> np.ndarray:
@@ -222,15 +216,14 @@ class Space:
     @property
     def scales(self) -> np.ndarray:
         """How far local suggestions lie from their centre on each axis, (d,): `scale` as a number."""
-        import numpy as np
-
-        return np.array([one.spread for one in self._parameters.values()], dtype=np.float64)
+        return self._encoding.scales
 
     def grid(self, points_per_continuous: int) -> Iterator[np.ndarray]:
         """All combinations (d,) of this many values of each continuous parameter and all levels of the others."""
+        encoding = self._encoding
         from metta_jobs.optimizer.sampling import grid
 
-        return grid(self._encoding, points_per_continuous)
+        return grid(encoding, points_per_continuous)
 
     # -------------------------------------------------------------------------------------------- questions
 
@@ -247,8 +240,6 @@ class Space:
 
     def difference(self, params_a: Mapping[str, Any], params_b: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
         """What differs between two points, path → (a, b), in the space's order; ABSENT where one has no value."""
-        from metta_jobs.optimizer.encoding import same
-
         a, b = flat(params_a), flat(params_b)
         paths = dict.fromkeys([*(path for path in self._entries if path in a or path in b), *a, *b])
         pairs = {path: (a.get(path, ABSENT), b.get(path, ABSENT)) for path in paths}

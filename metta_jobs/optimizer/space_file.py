@@ -17,8 +17,7 @@ _FLOAT = re.compile(r"[-+]?(?:\d[\d_]*(?:\.[\d_]*)?|\.\d[\d_]*)[eE][-+]?\d+")
 _MOST = 10_000
 _DEEPEST = 32
 _ALIASES = {"values": "choices"}
-#: Keys that only a parameter's mapping has together; without `distribution` it was forgotten or misspelled.
-_TELLING = ({"min", "max"}, {"choices"}, {"values", "when"})
+_KEYS = {key for kind in KINDS.values() for key in kind.keys()} | set(_ALIASES)  # noqa: SIM118 - a method of ours
 
 
 def read_yaml(text: str) -> Any:
@@ -31,9 +30,11 @@ def read_yaml(text: str) -> Any:
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
             seen = set()
             for key, _ in node.value:
-                if key.tag != "tag:yaml.org,2002:merge" and key.value in seen:
-                    raise InvalidInput(f"The space's YAML has {key.value!r} twice (line {key.start_mark.line + 1}).")
-                seen.add(key.value)
+                name = key.value if isinstance(key, yaml.ScalarNode) else None
+                if name in seen and key.tag != "tag:yaml.org,2002:merge":
+                    raise InvalidInput(f"The space's YAML has {name!r} twice (line {key.start_mark.line + 1}).")
+                if name is not None:
+                    seen.add(name)
             return super().construct_mapping(node, deep)
 
     _take_exponents(Loader)
@@ -48,8 +49,12 @@ def write_yaml(data: Mapping[str, Any]) -> str:
     import yaml
 
     class Dumper(yaml.SafeDumper):
-        """Quotes text that would be read as a number, and writes everything out."""
+        """Quotes text that would be read as a number or broken at a line's end, and writes everything out."""
 
+    def written(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if value.isprintable() else '"')
+
+    Dumper.add_representer(str, written)
     _take_exponents(Dumper)
     Dumper.ignore_aliases = lambda self, data: True  # type: ignore[method-assign]
     text: str = yaml.dump(dict(data), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=10**9)
@@ -94,45 +99,63 @@ def read_space(data: Any) -> tuple[dict[str, Any], list[Any]]:
     return _ordered(found), list(constraints)
 
 
-def flat(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by dotted path, from nested or dotted ones. Raises InvalidInput."""
+def flat(params: Mapping[str, Any], *, lenient: bool = False) -> dict[str, Any]:
+    """Values by dotted path, from nested or dotted ones; `lenient`: whatever the keys are. Raises InvalidInput."""
+    if not isinstance(params, Mapping):
+        raise InvalidInput(f"Values are given by their paths, as {{'a.b': 1}}, not as {shown(params)}.")
     found: dict[str, Any] = {}
-    for path, value in _flat(params, "", 0, plain_only=True):
-        if path in found:
+    for path, value in _leaves(params, "", 0, lenient):
+        if path in found and not lenient:
             raise InvalidInput(f"{path} is given twice.")
         found[path] = value
     return found
 
 
-def _flat(data: Mapping[Any, Any], prefix: str, depth: int, plain_only: bool = False) -> Iterator[tuple[str, Any]]:
+def _leaves(data: Mapping[Any, Any], prefix: str, depth: int, lenient: bool) -> Iterator[tuple[str, Any]]:
+    for path, value in _paths(data, prefix, depth, lenient):
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{path}.", depth + 1, lenient)
+        else:
+            yield path, value
+
+
+def _flat(data: Mapping[Any, Any], prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
+    for path, value in _paths(data, prefix, depth, False):
+        if isinstance(value, Mapping) and not is_parameter(path, value):
+            if not value:
+                raise InvalidInput(f"{path} is empty: give it parameters or a value, or leave it out.")
+            yield from _flat(value, f"{path}.", depth + 1)
+        else:
+            yield path, value
+
+
+def _paths(data: Mapping[Any, Any], prefix: str, depth: int, lenient: bool) -> Iterator[tuple[str, Any]]:
     if depth > _DEEPEST:
         raise InvalidInput(f"{prefix.rstrip('.')} is nested more than {_DEEPEST} deep.")
     for key, value in data.items():
         path = f"{prefix}{key}"
-        if not isinstance(key, str) or not all(_SEGMENT.fullmatch(part) for part in key.split(".")):
+        right = isinstance(key, str | int) and not isinstance(key, bool)
+        if not lenient and not (right and all(_SEGMENT.fullmatch(part) for part in str(key).split("."))):
             raise InvalidInput(
                 f"{shown(path)} is no path: a path is names of letters, digits, _ and -, joined by dots."
             )
-        if isinstance(value, Mapping) and (plain_only or not is_parameter(path, value)):
-            if not value:
-                raise InvalidInput(f"{path} is empty: give it parameters or a value, or leave it out.")
-            yield from _flat(value, f"{path}.", depth + 1, plain_only)
-        else:
-            yield path, value
+        yield path, value
 
 
 def is_parameter(path: str, data: Mapping[Any, Any]) -> bool:
     """Whether this mapping describes a parameter, not several. Raises InvalidInput where it seems to want to."""
     if "distribution" in data:
-        return True
-    simple = {key for key, value in data.items() if isinstance(key, str) and not isinstance(value, Mapping)}
-    for key in simple:
-        if nearest(key, ["distribution"]) and key[:1] == "d":
-            raise InvalidInput(f"{path} has no key {key!r}.{nearest(key, ['distribution'])}")
-    if any(keys <= simple for keys in _TELLING):
+        return not isinstance(data["distribution"], Mapping | Distribution)
+    if any(isinstance(value, Mapping) and key != "when" for key, value in data.items()):
+        return False
+    others = {key for key in data if key not in _KEYS}
+    close = nearest(str(next(iter(others))), ["distribution"]) if len(others) == 1 and len(data) > 1 else ""
+    if close:
+        raise UnknownName(f"{path} has no key {shown(others.pop())}.{close}")
+    if not others and not {"min", "max", "choices", "values"}.isdisjoint(data):
         raise InvalidInput(
             f"{path} needs a `distribution`, one of {', '.join(KINDS)}; constants of such names are written "
-            f"`{path}.{min(simple)}: value`."
+            f"`{path}.{next(iter(data))}: value`."
         )
     return False
 
@@ -142,6 +165,8 @@ def _entry(path: str, value: Any) -> Any:
         return value.checked(path)
     if isinstance(value, Mapping):
         return _parameter(path, value).checked(path)
+    if _too_long(value):
+        raise InvalidInput(f"{path} is a list of more than {_MOST} values.")
     constant = plain(value)
     if key_of(constant) is None:
         raise InvalidInput(
@@ -151,7 +176,20 @@ def _entry(path: str, value: Any) -> Any:
     return constant
 
 
+def _too_long(value: Any) -> bool:
+    """Whether lists within lists hold more than anybody writes: YAML's aliases multiply what a few lines say."""
+    waiting, count = [value], 0
+    while waiting and count <= _MOST:
+        part = waiting.pop()
+        count += 1
+        if isinstance(part, list | tuple):
+            waiting += part[:_MOST]
+    return count > _MOST
+
+
 def _parameter(path: str, data: Mapping[Any, Any]) -> Distribution:
+    if any(_too_long(value) for value in data.values()):
+        raise InvalidInput(f"{path} has a list of more than {_MOST} values.")
     given = dict(data)
     name = given.pop("distribution")
     kind = KINDS.get(name) if isinstance(name, str) else None

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 from metta_jobs.errors import InvalidInput
 
 _LONGEST = 60
+_SMALLEST, _LARGEST = 1e-100, 1e100  # beyond, values would not come back from their logarithm as they were
 
 
 def plain(value: Any) -> Any:
-    """A number of numpy's as Python's, a tuple as a list; all else as it is."""
+    """A copy, with Python's own numbers for numpy's, and lists for tuples; what is not plain stays as it is."""
     if isinstance(value, list | tuple):
         return [plain(part) for part in value]
+    if isinstance(value, Mapping):
+        return {key: plain(part) for key, part in value.items()}
     if isinstance(value, bool | int | float | str):
         # subclasses too, as numpy's float64: what is told and stored shall be Python's own
         return next(kind(value) for kind in (bool, int, float, str) if isinstance(value, kind))
@@ -56,6 +59,10 @@ def number(path: str, key: str, given: Any) -> float:
         found = math.inf
     if not math.isfinite(found):
         raise InvalidInput(f"{path}: {key}={shown(given)} must be a finite number.")
+    if found and not _SMALLEST <= abs(found) <= _LARGEST:
+        raise InvalidInput(
+            f"{path}: {key}={shown(given)} must be 0, or of a size between {_SMALLEST:g} and {_LARGEST:g}."
+        )
     return found
 
 
@@ -68,3 +75,10 @@ def whole(path: str, key: str, given: Any) -> int:
     if found != int(found):
         raise InvalidInput(f"{path}: {key}={shown(given)} must be a whole number.")
     return int(found)
+
+
+def same(left: Any, right: Any) -> bool:
+    """Whether two values of a parameter are one; floats but for what rounding leaves."""
+    if isinstance(left, float) and isinstance(right, int | float) and not isinstance(right, bool):
+        return left == right or abs(left - right) <= 1e-12 * max(abs(left), abs(right))
+    return key_of(left) is not None and key_of(left) == key_of(right)
