@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,6 +71,8 @@ class Optimizer:
             suggestion = self._suggest()
             if suggestion is None:
                 break
+            # The point that its values stand for, which is what a stored row gives back.
+            suggestion = replace(suggestion, x=self._encode(suggestion.params))
             self.asked += 1
             self.pending.append(suggestion.x)
             given.append(suggestion)

@@ -137,7 +137,7 @@ class GP:
         return self.y - self._weights * variance, variance
 
     def _noise(self, hyper: Hyper) -> Array:
-        return np.exp(hyper.noise) * self.spread + self.known
+        return np.asarray(np.exp(hyper.noise) * self.spread + self.known)
 
     def _start(self, number: int) -> Array:
         p, d = self.priors, self.shape.size
@@ -157,7 +157,7 @@ class GP:
 
     def _objective(self, theta: Array, differences: Array, flat: Array) -> tuple[float, Array]:
         """The negative log posterior of packed hyperparameters and its gradient."""
-        hyper, d, n = self._unpack(theta), self.shape.size, len(self.y)
+        hyper, n = self._unpack(theta), len(self.y)
         matrix, full_slope, additive_slope = covariance(self.kind, hyper, differences)
         full = np.exp(hyper.full) * _full_part(self.kind, hyper, differences)
         noisy = matrix.copy()

@@ -142,7 +142,7 @@ def _few(rows: Array) -> Array:
     """At most _CENTRES of them, evenly."""
     if len(rows) <= _CENTRES:
         return rows
-    return rows[np.unique(np.linspace(0, len(rows) - 1, _CENTRES).round().astype(int))]
+    return np.asarray(rows[np.unique(np.linspace(0, len(rows) - 1, _CENTRES).round().astype(int))])
 
 
 def _starts(shape: Shape, pool: Array, worths: Array) -> list[int]:

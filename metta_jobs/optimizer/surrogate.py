@@ -24,7 +24,8 @@ class Models:
     """What the data say. Everything is in standardised units z of the score, larger is better, and in log cost.
 
     score and transform; cost with its mean and scale, or None where no cost is known or all are alike; feasibility, or
-    None while nothing has failed; x (n, d), mean (n,) and log_cost (n,) at the points with final scores; notes tell of fallbacks.
+    None while nothing has failed; x (n, d), mean (n,) and log_cost (n,) at the points with final scores; notes tell of
+    fallbacks.
     """
 
     shape: Shape
@@ -51,7 +52,8 @@ class Models:
         return self.cost.predict(x)[0] * self.cost_scale + self.cost_centre
 
     def feasible(self, x: Array) -> Array:
-        """Probability (m,) that trials at filled points do not fail: least-squares classification (Rasmussen and Williams 2006, 6.5)."""
+        """Probability (m,) that trials at filled points do not fail, by least-squares classification (Rasmussen and
+        Williams 2006, 6.5)."""
         from scipy.special import ndtr
 
         if self.feasibility is None:
