@@ -30,6 +30,7 @@ class Optimizer:
 
     Its state is `observations` (in the order told), `pending` (suggested, not told) and `asked` (suggestions so far):
     made again from these it asks the same, but for optuna samplers, which keep a state of their own that is replayed.
+    Raises InvalidInput for a space of constants only.
     """
 
     def __init__(
@@ -42,6 +43,8 @@ class Optimizer:
         pending: Iterable[Mapping[str, Any]] = (),
         asked: int = 0,
     ) -> None:
+        if not space.dimensions:
+            raise InvalidInput("The space holds constants only: there is nothing to search. Give a parameter a range.")
         self.space = space
         self.settings = settings or OptimizerSettings()
         self.seed = seed

@@ -22,7 +22,7 @@ class Observation:
     """
 
     params: dict[str, Any]
-    x: tuple[float, ...]
+    x: tuple[float, ...] = field(compare=False)  # inactive dimensions are NaN, which equals nothing
     score: float | None
     cost: float | None
     failed: bool = False
@@ -53,7 +53,7 @@ class Suggestion:
     None where no model was asked."""
 
     params: dict[str, Any]
-    x: tuple[float, ...]
+    x: tuple[float, ...] = field(compare=False)
     source: str
     why: str
     prediction: Prediction | None = None

@@ -78,7 +78,9 @@ def propose(
         if best is None or value > best[1]:
             best = x, value
     assert best is not None
-    return Proposal(best[0], best[1], _why(models, settings, best[0], shape, side, steps, power))
+    if best[1] < -1e8:
+        return Proposal(*best, "nothing is expected to cost as little as it may: this is expected to be the cheapest")
+    return Proposal(*best, _why(models, side, steps, power))
 
 
 def reach(models: Models, expansion: float) -> float:
@@ -157,9 +159,7 @@ def _starts(shape: Shape, pool: Array, worths: Array) -> list[int]:
     return picked
 
 
-def _why(
-    models: Models, settings: OptimizerSettings, x: Array, shape: Shape, side: float | None, steps: bool, power: float
-) -> str:
+def _why(models: Models, side: float | None, steps: bool, power: float) -> str:
     what = "the expected growth of the front of score against cost" if steps else "expected improvement"
     words = [f"{what}{' per cost' if power else ''} is highest here"]
     if side is not None:

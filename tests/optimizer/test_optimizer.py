@@ -145,6 +145,24 @@ def test_a_point_that_was_never_suggested_is_learned_from() -> None:
     assert optimizer.best()[0].score == 50.0
 
 
+def test_a_space_of_constants_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="nothing to search"):
+        Optimizer(Space.from_dict({"a": 1}))
+
+
+def test_a_limit_that_nothing_can_keep_is_told() -> None:
+    optimizer = lived(9, max_suggestion_cost=0.01)
+    assert optimizer.ask()[0].why.startswith("nothing is expected to cost as little as it may")
+
+
+def test_a_trial_of_many_is_suggested_from_a_part_of_them() -> None:
+    optimizer = Optimizer(SPACE)
+    for x in SPACE.sample(450, np.random.default_rng(0)):
+        params = SPACE.decode(x)
+        optimizer.tell(params, score(params), 1.0)
+    assert "the model learned from 400 of" in optimizer.ask()[0].why
+
+
 def test_a_grid_ends_and_a_full_space_repeats() -> None:
     small = Space.from_dict({"a": {"distribution": "categorical", "choices": ["x", "y", "z"]}})
     grid = Optimizer(small, OptimizerSettings(method="grid"))
