@@ -165,17 +165,21 @@ class Optimizer:
                 models, x, "repeat", f"every {settings.resample_frequency}. suggestion repeats a point of the front"
             )
         aware = settings.method == "protein"
-        found = protein.propose(
-            self.space,
-            self._shape,
-            doubted,
-            settings,
-            rng,
-            self._taken(),
-            side=side,
-            steps=aware and self.asked % 3 != 0,
-            power=1.0 if aware else 0.0,
-        )
+        found = None
+        for length_of in dict.fromkeys((side, None)):  # a small region may hold nothing new
+            found = protein.propose(
+                self.space,
+                self._shape,
+                doubted,
+                settings,
+                rng,
+                self._taken(),
+                side=length_of,
+                steps=aware and self.asked % 3 != 0,
+                power=1.0 if aware else 0.0,
+            )
+            if found is not None:
+                break
         if found is None:
             x = protein.spread(self.space, self._shape, settings, self.seed, self.asked, self._taken())
             return self._told(models, x, "random", "at random: every point that the model looked at has been tried")
