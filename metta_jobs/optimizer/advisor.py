@@ -15,7 +15,7 @@ from metta_jobs.optimizer.observations import Observation, Prediction, Suggestio
 from metta_jobs.optimizer.pareto import front
 from metta_jobs.optimizer.region import length
 from metta_jobs.optimizer.settings import OptimizerSettings
-from metta_jobs.optimizer.surrogate import Models, learn
+from metta_jobs.optimizer.surrogate import Models, cost_model, learn
 
 if TYPE_CHECKING:
     from metta_jobs.optimizer.observations import Array
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Final scores without which no model is asked.
 FEWEST = 3
+#: Of so many points of the design the cheapest is tried.
+_CHOICE = 4
 
 
 class Optimizer:
@@ -144,12 +146,26 @@ class Optimizer:
             return self._plain(centre, "centre", "the search centre comes first")
         if tried >= self.settings.num_random_samples and final >= FEWEST:
             return None
-        x = protein.spread(self.space, self._shape, self.settings, self.seed, self.asked, self._taken())
+        x = self._cheap_of_spread()
         where = "around the centre" if self.settings.seed_with_search_center else "anywhere"
         only = f"at random, {where}: only {final} observation{'' if final == 1 else 's'} yet"
         if tried < self.settings.num_random_samples:
             only += f", and the first {self.settings.num_random_samples} points are spread out"
         return self._plain(x, "spread", only)
+
+    def _cheap_of_spread(self) -> Array:
+        """The next point of the design; once costs are known, the cheapest of a few (Lee et al. 2020, "Cost-aware
+        Bayesian optimization"): the first points should not take the whole budget."""
+        choice = _CHOICE if self.settings.method == "protein" else 1
+        points = [
+            protein.spread(self.space, self._shape, self.settings, self.seed, choice * self.asked + i, self._taken())
+            for i in range(choice)
+        ]
+        data = merge(self.observations, self._sign, self._shape.size)
+        model, _, _ = cost_model(data, self._shape.filled(data.x), self._shape, np.random.default_rng(self.seed))
+        if model is None:
+            return points[0]
+        return points[int(np.argmin(model.predict(self._shape.filled(np.array(points)))[0]))]
 
     def _by_model(self) -> Suggestion:
         settings, rng = self.settings, np.random.default_rng([self.seed, self.asked])

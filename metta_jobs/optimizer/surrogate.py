@@ -76,7 +76,7 @@ def learn(data: Data, shape: Shape, rng: np.random.Generator) -> tuple[Models, M
     x = shape.filled(data.x)
     seen = np.flatnonzero(data.count > 0)
     fitted = _score(data, x, seen, shape, rng, notes)
-    cost, centre, scale = _cost(data, x, shape, rng)
+    cost, centre, scale = cost_model(data, x, shape, rng)
     feasibility = None
     if data.failures.any():
         label = 1.0 - 2.0 * data.failures / data.trials
@@ -156,7 +156,7 @@ def _with_stopped(gp: GP, transform: Transform, data: Data, x: Array, floors: Ar
     return grown.condition(gp.hyper)
 
 
-def _cost(data: Data, x: Array, shape: Shape, rng: np.random.Generator) -> tuple[GP | None, float, float]:
+def cost_model(data: Data, x: Array, shape: Shape, rng: np.random.Generator) -> tuple[GP | None, float, float]:
     """The model of log cost, its centre and scale; no model where the cost is unknown or always the same."""
     known = np.flatnonzero(~np.isnan(data.log_cost))
     if not len(known):
