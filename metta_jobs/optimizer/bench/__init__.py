@@ -1,0 +1,1 @@
+"""Benchmarks of optimisers: `python -m metta_jobs.optimizer.bench`."""
