@@ -10,7 +10,7 @@ import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from metta_jobs.errors import AlreadyExists
@@ -110,7 +110,10 @@ def all_sweeps(connection: sqlite3.Connection) -> list[SweepRow]:
 
 def trials_of(connection: sqlite3.Connection, sweep_id: int) -> list[TrialRow]:
     """The trials of a sweep, by number."""
-    return [_trial(row) for row in connection.execute("SELECT * FROM trials WHERE sweep_id = ? ORDER BY number", (sweep_id,))]
+    return [
+        _trial(row)
+        for row in connection.execute("SELECT * FROM trials WHERE sweep_id = ? ORDER BY number", (sweep_id,))
+    ]
 
 
 def claim(connection: sqlite3.Connection, sweep: SweepRow) -> bool:
@@ -149,6 +152,30 @@ def add(connection: sqlite3.Connection, now: datetime, sweep_id: int, new: Seque
 def job_name(number: int) -> str:
     """The name of the job of a trial: "t001"."""
     return f"t{number:03d}"
+
+
+def draft(params: Mapping[str, Any]) -> TrialRow:
+    """A first trial as it would be stored, for previews."""
+    return TrialRow(
+        id=0,
+        number=1,
+        origin=Origin.SUGGESTED,
+        state=TrialState.OPEN,
+        phase=None,
+        params=dict(params),
+        suggestion=None,
+        job=job_name(1),
+        of_trial=None,
+        seed=None,
+        score=None,
+        cost=None,
+        seconds=None,
+        dollars=None,
+        reason=None,
+        source=None,
+        created_at=datetime.now(UTC),
+        finished_at=None,
+    )
 
 
 def end(connection: sqlite3.Connection, now: datetime, trial_id: int, ending: Ending) -> bool:
@@ -241,15 +268,13 @@ def _sweep(row: sqlite3.Row) -> SweepRow:
 
 
 def _trial(row: sqlite3.Row) -> TrialRow:
-    return TrialRow(
-        row["id"],
-        row["number"],
-        Origin(row["origin"]),
-        TrialState(row["state"]),
-        row["phase"],
-        json.loads(row["params"]),
-        json.loads(row["suggestion"] or "null"),
-        *(row[name] for name in ("job", "of_trial", "seed", "score", "cost", "seconds", "dollars", "reason", "source")),
-        datetime.fromisoformat(row["created_at"]),
-        to_time(row["finished_at"]),
-    )
+    values = {key: row[key] for key in row.keys() if key != "sweep_id"}  # noqa: SIM118 - a Row is no mapping
+    values |= {
+        "origin": Origin(row["origin"]),
+        "state": TrialState(row["state"]),
+        "params": json.loads(row["params"]),
+        "suggestion": json.loads(row["suggestion"] or "null"),
+        "created_at": datetime.fromisoformat(row["created_at"]),
+        "finished_at": to_time(row["finished_at"]),
+    }
+    return TrialRow(**values)
