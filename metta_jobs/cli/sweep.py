@@ -43,7 +43,7 @@ def _opened(*, create: bool = False) -> Iterator[tuple[JobManager, Book]]:
 
 
 @app.command(
-    epilog="Example: `metta sweep run lr sweep=quick sim_name=gym remote=false`, `metta sweep run lr --config sweep.yaml`"
+    epilog="Example: `metta sweep run lr sweep=quick sim_name=gym remote=false`, `metta sweep run lr --config lr.yaml`"
 )
 def run(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it; its group of jobs is called so, too.")],

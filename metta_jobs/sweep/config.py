@@ -43,8 +43,8 @@ class SweepSection(Model):
 
     `metric` is a name that the training (or its evaluation) logs; of its values `aggregate` makes the score: the last,
     their mean, max or min, or "tail", the mean over the last tenth of the steps. `goal` is maximize or minimize.
-    `cost` is what a trial costs: seconds that its training ran, gpu_hours, dollars, or "metric:NAME". `method` is one of
-    the optimiser's, `protein` its settings, `parameters` the space (docs/sweeps-space.md), `seed` the optimiser's.
+    `cost` is what a trial costs: seconds that its training ran, gpu_hours, dollars, or "metric:NAME". `method` is one
+    of the optimiser's, `protein` its settings, `parameters` the space (docs/sweeps-space.md), `seed` the optimiser's.
     """
 
     metric: str = "overview/reward"

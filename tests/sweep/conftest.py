@@ -70,7 +70,9 @@ def sweep(preset: str = "quick", remote: bool = True) -> SweepTool:
         module="toy.train",
         remote=remote,
         sweep=SweepSection(
-            metric="reward", method="random", parameters={"trainer": {"x": {"distribution": "uniform", "min": 0, "max": 1}}}
+            metric="reward",
+            method="random",
+            parameters={"trainer": {"x": {"distribution": "uniform", "min": 0, "max": 1}}},
         ),
         settings=SweepSettings(budget=Budget(trials=2 if preset == "quick" else 20), rollout_retry_delay=0),
     )
