@@ -7,7 +7,16 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, create_model, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
 from metta_jobs.errors import InvalidInput, MettaError
 from metta_jobs.job import Name
@@ -16,6 +25,7 @@ from metta_jobs.optimizer.settings import OptimizerSettings
 from metta_jobs.optimizer.space import Space
 from metta_jobs.policy import RetryPolicy
 from metta_jobs.recipe.patch import flattened
+from metta_jobs.refusal import explain
 
 _OF_SECTION = ("metric", "goal", "method")
 COSTS = ("seconds", "gpu_hours", "dollars")
@@ -68,6 +78,15 @@ class SweepSection(Model):
             if data.get(key, value) != value:
                 raise ValueError(f"{key} is given twice: {data[key]!r} and, within protein, {value!r}")
         return {**data, **moved, "protein": {key: value for key, value in protein.items() if key not in moved}}
+
+    @field_validator("parameters")
+    @classmethod
+    def _nested(cls, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Nested, however they were written, so that overrides by path find them."""
+        try:
+            return Space.from_dict(parameters).to_dict()
+        except MettaError:
+            return parameters  # the sweep as a whole is refused, which may say of which phase
 
     @field_validator("cost")
     @classmethod
@@ -221,8 +240,8 @@ with warnings.catch_warnings():
             module = self.module or (f"{self.sim_name}.train" if self.sim_name else "")
             if not module:
                 raise ValueError("say what the trials run: module=arena.train, or sim_name=arena")
-            for section in (self.sweep, *(self.section(phase) for phase in self.schedule.phases)):
-                space = _said(section.space)
+            for phase in (None, *self.schedule.phases):
+                space = _space_of(self, phase)
                 if not space.dimensions:
                     raise ValueError("sweep.parameters has nothing to search: give it a distribution")
                 fixed = dict(flattened(self.sweep_job_overrides))
@@ -252,19 +271,23 @@ with warnings.catch_warnings():
             """The search of a phase: what it says, merged over the sweep's own."""
             if phase is None:
                 return self.sweep
-            return SweepSection.model_validate(_merged(self.sweep.model_dump(), phase.sweep))
+            try:
+                return SweepSection.model_validate(_merged(self.sweep.model_dump(), phase.sweep))
+            except ValidationError as error:
+                said = explain(error, SweepSection)
+                raise ValueError(f"schedule.phases: in the phase {phase.name!r}, {said}") from error
 
         def definition(self) -> dict[str, Any]:
             """All of it as plain data, as it is stored."""
             return self.model_dump(mode="json")
 
 
-def _said(make: Any) -> Space:
+def _space_of(config: SweepConfig, phase: Phase | None) -> Space:
+    where = "sweep.parameters" if phase is None else f"schedule.phases: in the phase {phase.name!r}, sweep.parameters"
     try:
-        space: Space = make()
+        return config.section(phase).space()
     except MettaError as error:
-        raise ValueError(f"sweep.parameters: {error}") from error
-    return space
+        raise ValueError(f"{where}: {error}") from error
 
 
 def load(definition: Mapping[str, Any]) -> SweepConfig:

@@ -27,7 +27,7 @@ def test_a_sweep_with_everything_in_it(finished: Callable[..., Page], project: P
         tool(
             trials=None,
             sweep={"cost": "metric:flops"},
-            settings={"max_parallel": 2, "budget": {}},
+            settings={"budget": {}},
             schedule={"phases": [{"name": "wide", "num_runs": 2}, {"name": "narrow", "num_runs": 1, "sweep": narrow}]},
             evaluation={"module": "toy.evaluate", "args": ["checkpoint={checkpoint}"], "cpus": 0},
             validate={"top": 1, "seeds": 2},
@@ -54,8 +54,8 @@ def test_a_sweep_with_everything_in_it(finished: Callable[..., Page], project: P
         change.extend(manager, book, "s", ["trials=+1", "validate=null"])
         wait_for_end(manager, "s")
         longer = book.page("s").trials
-        assert len(longer) == 5 and longer[4].phase == "narrow"
-        assert {t.number: (t.score, t.finished_at) for t in longer[:4]} == told
+        assert len(longer) == 6 and longer[5].phase == "narrow"
+        assert {t.number: (t.score, t.finished_at) for t in longer[:5]} == told
         jobs = manager.group("s").jobs
         assert [job.name for job in jobs if job.name.startswith("sweep")] == ["sweep", "sweep-2"]
 

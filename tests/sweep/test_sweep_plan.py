@@ -23,7 +23,8 @@ SWEEP = SweepRow(1, "s", SweepState.RUNNING, None, {}, 0, BEGIN, BEGIN, None, No
 def trial(number: int, score: float | None = None, state: str = "", **fields: Any) -> TrialRow:
     ended = TrialState(state) if state else TrialState.OPEN if score is None else TrialState.FINISHED
     at = None if ended is TrialState.OPEN else BEGIN + timedelta(minutes=number)
-    given = {"params": {"trainer.x": number / 100}, "seconds": 60.0, "cost": 60.0, **fields}
+    ran = None if at is None else 60.0
+    given = {"params": {"trainer.x": number / 100}, "seconds": ran, "cost": ran, **fields}
     return replace(draft({}), id=number, number=number, state=ended, score=score, finished_at=at, **given)
 
 
@@ -63,8 +64,8 @@ def test_lower_is_better_when_minimising() -> None:
 def test_there_is_room_for_what_the_budget_leaves() -> None:
     now = BEGIN + timedelta(hours=1)
 
-    def room(trials: list[TrialRow], **budget: float) -> int:
-        return plan.room(tool(settings={"max_parallel": 3, "budget": budget}), SWEEP, trials, now)
+    def room(rows: list[TrialRow], **budget: float) -> int:
+        return plan.room(tool(settings={"max_parallel": 3, "budget": budget}), SWEEP, rows, now)
 
     assert room([]) == 3
     assert room([trial(1)], trials=2) == 1
@@ -98,7 +99,7 @@ def test_the_forecast_goes_on_as_it_went() -> None:
     config = tool(trials=10, settings={"max_parallel": 2, "budget": {"trials": 10}}, validate={"top": 2, "seeds": 2})
     ahead = plan.forecast(config, SWEEP, [trial(1, 1.0), trial(2, 1.0), trial(3), trial(4)], BEGIN)
     assert ahead == plan.Forecast(trials=8, wall_seconds=60 * (4 + 2), seconds=60 * (8 + 4))
-    assert plan.forecast(config, SWEEP, [trial(1, seconds=None)], BEGIN) is None
+    assert plan.forecast(config, SWEEP, [trial(1)], BEGIN) is None
     assert plan.forecast(tool(trials=None), SWEEP, [trial(1, 1.0)], BEGIN) is None
 
 
