@@ -47,7 +47,9 @@ def advisor(
     space = section.space()
     pending = [legal for trial in trials if trial.state is TrialState.OPEN and (legal := fitted(space, trial.params))]
     asked = sum(trial.origin is Origin.SUGGESTED for trial in trials)
-    optimizer = Optimizer(space, settings, section.seed, pending=pending, asked=asked)
+    # A sampler of Optuna draws from a state that a new process does not have: another seed for each suggestion.
+    seed = section.seed + (asked if section.method.startswith("optuna:") else 0)
+    optimizer = Optimizer(space, settings, seed, pending=pending, asked=asked)
     ended = [trial for trial in trials if trial.state in _TOLD]
     for trial in sorted(ended, key=lambda one: (one.finished_at or one.created_at, one.number)):
         params = fitted(space, trial.params)
