@@ -6,10 +6,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from metta_jobs.optimizer.advisor import Optimizer as Optimizer
     from metta_jobs.optimizer.categories import Categorical as Categorical
     from metta_jobs.optimizer.distributions import LogitNormal as LogitNormal
     from metta_jobs.optimizer.distributions import LogNormal as LogNormal
     from metta_jobs.optimizer.distributions import Uniform as Uniform
+    from metta_jobs.optimizer.observations import Observation as Observation
+    from metta_jobs.optimizer.observations import Prediction as Prediction
+    from metta_jobs.optimizer.observations import Suggestion as Suggestion
+    from metta_jobs.optimizer.settings import OptimizerSettings as OptimizerSettings
     from metta_jobs.optimizer.space import Dimension as Dimension
     from metta_jobs.optimizer.space import Space as Space
     from metta_jobs.optimizer.whole_numbers import IntUniform as IntUniform
@@ -21,7 +26,12 @@ _WHERE = {
     "IntUniform": "whole_numbers",
     "LogNormal": "distributions",
     "LogitNormal": "distributions",
+    "Observation": "observations",
+    "Optimizer": "advisor",
+    "OptimizerSettings": "settings",
+    "Prediction": "observations",
     "Space": "space",
+    "Suggestion": "observations",
     "Uniform": "distributions",
     "UniformPow2": "whole_numbers",
 }
@@ -31,7 +41,12 @@ __all__ = [
     "IntUniform",
     "LogNormal",
     "LogitNormal",
+    "Observation",
+    "Optimizer",
+    "OptimizerSettings",
+    "Prediction",
     "Space",
+    "Suggestion",
     "Uniform",
     "UniformPow2",
 ]

@@ -16,7 +16,7 @@ _HALF_LOG_2PI = 0.5 * np.log(2 * np.pi)
 
 
 def log_h(u: Array) -> Array:
-    """log(φ(u) + u·Φ(u)), accurate far below 0 (Ament et al. 2023, "Unexpected improvements to expected improvement")."""
+    """log(φ(u) + u·Φ(u)), accurate far below 0 (Ament et al. 2023, "Unexpected improvements …")."""
     from scipy.special import erfcx, ndtr
 
     u = np.asarray(u, dtype=float)
@@ -25,7 +25,7 @@ def log_h(u: Array) -> Array:
     low = np.minimum(u, -1.0)
     part = np.sqrt(np.pi / 2) * erfcx(-low / np.sqrt(2.0)) * low  # -> -1 from above
     tail = np.where(low < -1e4, -2.0 * np.log(-low), np.log1p(np.maximum(part, -1.0 + 1e-12)))
-    return np.where(u > -1.0, value, -0.5 * low**2 - _HALF_LOG_2PI + tail)
+    return np.asarray(np.where(u > -1.0, value, -0.5 * low**2 - _HALF_LOG_2PI + tail))
 
 
 def log_expected_improvement(mean: Array, std: Array, best: float | Array) -> Array:
@@ -39,7 +39,8 @@ class Acquisition:
     The front is a staircase over log cost. A point of cost c and score f adds Σ over the steps beyond c of their
     width times E[max(f - step, 0)]: the expected growth of the area under the front, exact for a known cost (Emmerich
     et al. 2011, "Hypervolume-based expected improvement"). The last step is `top` wide, in units of the front's whole
-    range: 1 and no other steps is plain expected improvement. `power` is the exponent of cost that it is divided by.
+    range: 1 and no other steps is plain expected improvement. Gains count from `margin` on. `power` is the exponent of
+    the cost that it is divided by. Log costs above the log of `limit`, or above `reach`, are worth nothing.
     """
 
     def __init__(
@@ -51,12 +52,13 @@ class Acquisition:
         top: float = 1.0,
         limit: float | None = None,
         reach: float = np.inf,
+        margin: float = 0.0,
     ):
         self.models, self.power = models, power
         self.limit = min(np.inf if limit is None else float(np.log(limit)), reach)
-        self.best = float(models.mean.max())
+        self.best = float(models.mean.max()) + margin
         rows = front(models.mean, models.log_cost)
-        edges, levels = models.log_cost[rows], models.mean[rows]
+        edges, levels = models.log_cost[rows], models.mean[rows] + margin
         span = float(edges[-1] - edges[0])
         if not steps or span < 1e-6:
             self.edges, self.levels, self.widths = np.array([-np.inf]), np.array([self.best]), np.array([top])

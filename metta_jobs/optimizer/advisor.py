@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from metta_jobs.optimizer.observations import Observation, Prediction, Suggestio
 from metta_jobs.optimizer.pareto import front
 from metta_jobs.optimizer.region import length
 from metta_jobs.optimizer.settings import OptimizerSettings
-from metta_jobs.optimizer.surrogate import Models, learn
+from metta_jobs.optimizer.surrogate import Models, cost_model, learn
 
 if TYPE_CHECKING:
     from metta_jobs.optimizer.observations import Array
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Final scores without which no model is asked.
 FEWEST = 3
+#: Of so many points of the design the cheapest is tried.
+_CHOICE = 4
 
 
 class Optimizer:
@@ -29,6 +32,7 @@ class Optimizer:
 
     Its state is `observations` (in the order told), `pending` (suggested, not told) and `asked` (suggestions so far):
     made again from these it asks the same, but for optuna samplers, which keep a state of their own that is replayed.
+    Raises InvalidInput for a space of constants only.
     """
 
     def __init__(
@@ -41,6 +45,8 @@ class Optimizer:
         pending: Iterable[Mapping[str, Any]] = (),
         asked: int = 0,
     ) -> None:
+        if not space.dimensions:
+            raise InvalidInput("The space holds constants only: there is nothing to search. Give a parameter a range.")
         self.space = space
         self.settings = settings or OptimizerSettings()
         self.seed = seed
@@ -49,7 +55,7 @@ class Optimizer:
         self.pending: list[tuple[float, ...]] = [self._encode(params) for params in pending]
         self._shape = Shape(np.array([d.kind == "categorical" for d in space.dimensions], dtype=bool))
         self._sign = 1.0 if self.settings.goal == "maximize" else -1.0
-        self._models: tuple[tuple[int, int], Models] | None = None
+        self._models: tuple[tuple[int, int], tuple[Models, Models]] | None = None
         self._sampler: Any = None
         if self.settings.method.startswith("optuna:"):
             from metta_jobs.optimizer.with_optuna import OptunaSampler
@@ -70,6 +76,8 @@ class Optimizer:
             suggestion = self._suggest()
             if suggestion is None:
                 break
+            # The point that its values stand for, which is what a stored row gives back.
+            suggestion = replace(suggestion, x=self._encode(suggestion.params))
             self.asked += 1
             self.pending.append(suggestion.x)
             given.append(suggestion)
@@ -120,7 +128,7 @@ class Optimizer:
         """What the model expects of a point; None with fewer than 3 final scores."""
         if len(self._finished()) < FEWEST:
             return None
-        return self._predict(self._learned(), np.array(self._encode(params), dtype=float))
+        return self._predict(self._learned()[0], np.array(self._encode(params), dtype=float))
 
     def _suggest(self) -> Suggestion | None:
         method = self.settings.method
@@ -138,16 +146,32 @@ class Optimizer:
             return self._plain(centre, "centre", "the search centre comes first")
         if tried >= self.settings.num_random_samples and final >= FEWEST:
             return None
-        x = protein.spread(self.space, self._shape, self.settings, self.seed, self.asked, self._taken())
+        x = self._cheap_of_spread()
         where = "around the centre" if self.settings.seed_with_search_center else "anywhere"
         only = f"at random, {where}: only {final} observation{'' if final == 1 else 's'} yet"
         if tried < self.settings.num_random_samples:
             only += f", and the first {self.settings.num_random_samples} points are spread out"
         return self._plain(x, "spread", only)
 
+    def _cheap_of_spread(self) -> Array:
+        """The next point of the design; once costs are known, the cheapest of a few (Lee et al. 2020, "Cost-aware
+        Bayesian optimization"): the first points should not take the whole budget."""
+        choice = _CHOICE if self.settings.method == "protein" else 1
+        points = [
+            protein.spread(self.space, self._shape, self.settings, self.seed, choice * self.asked + i, self._taken())
+            for i in range(choice)
+        ]
+        data = merge(self.observations, self._sign, self._shape.size)
+        model, _, _ = cost_model(data, self._shape.filled(data.x), self._shape, np.random.default_rng(self.seed))
+        if model is None:
+            return points[0]
+        return points[int(np.argmin(model.predict(self._shape.filled(np.array(points)))[0]))]
+
     def _by_model(self) -> Suggestion:
         settings, rng = self.settings, np.random.default_rng([self.seed, self.asked])
-        models = self._learned()
+        near, wide = self._learned()
+        side = self._side() if self.asked % 2 else None
+        models = wide if side is None else near
         waiting = np.array(self.pending, dtype=float).reshape(len(self.pending), self._shape.size)
         doubted = models.fantasise(self._shape.filled(waiting))
         if settings.resample_frequency and (self.asked + 1) % settings.resample_frequency == 0:
@@ -157,36 +181,32 @@ class Optimizer:
                 models, x, "repeat", f"every {settings.resample_frequency}. suggestion repeats a point of the front"
             )
         aware = settings.method == "protein"
-        side = (
-            length(
-                [
-                    self._sign * s.score if s.finished and s.score is not None else float("nan")
-                    for s in self.observations
-                ],
-                self._shape.size,
-                settings.num_random_samples,
+        found = None
+        for length_of in dict.fromkeys((side, None)):  # a small region may hold nothing new
+            found = protein.propose(
+                self.space,
+                self._shape,
+                doubted,
+                settings,
+                rng,
+                self._taken(),
+                side=length_of,
+                steps=aware and self.asked % 4 in (1, 2),
+                power=1.0 if aware else 0.0,
             )
-            if self.asked % 2
-            else None
-        )
-        found = protein.propose(
-            self.space,
-            self._shape,
-            doubted,
-            settings,
-            rng,
-            self._taken(),
-            side=side,
-            steps=aware and self.asked % 3 != 0,
-            power=1.0 if aware else 0.0,
-        )
+            if found is not None:
+                break
         if found is None:
             x = protein.spread(self.space, self._shape, settings, self.seed, self.asked, self._taken())
             return self._told(models, x, "random", "at random: every point that the model looked at has been tried")
         return self._told(models, found.x, "model", found.why)
 
-    def _learned(self) -> Models:
-        """The models of what was told; kept until more is."""
+    def _side(self) -> float:
+        scores = [self._sign * s.score if s.finished and s.score is not None else np.nan for s in self.observations]
+        return length(scores, self._shape.size, self.settings.num_random_samples)
+
+    def _learned(self) -> tuple[Models, Models]:
+        """The models of what was told, for near and wide; kept until more is."""
         key = (len(self.observations), id(self.observations[-1]))
         if self._models is None or self._models[0] != key:
             data = merge(self.observations, self._sign, self._shape.size)

@@ -97,7 +97,7 @@ def _ascend(shape: Shape, worth: Callable[[Array], Array], start: Array, box: tu
     point = shape.filled(start[None])[0]
     low, high = np.minimum(box[0], point)[free], np.maximum(box[1], point)[free]
     if not len(free) or steps <= 0:
-        return point
+        return np.asarray(point)
     eps = 1e-6
 
     def objective(values: Array) -> tuple[float, Array]:
@@ -117,7 +117,7 @@ def _ascend(shape: Shape, worth: Callable[[Array], Array], start: Array, box: tu
         options={"maxiter": steps, "maxfun": 2 * steps},
     )
     point[free] = np.clip(result.x, low, high)
-    return point
+    return np.asarray(point)
 
 
 def _neighbours(space: Space, shape: Shape, point: Array) -> Array:

@@ -1,9 +1,9 @@
 """The covariance of mixed spaces: numbers by distance, categories by equality, an additive part beside the full one.
 
 k(a, b) = c + s·κ(Σᵢ Dᵢ(a, b)/ℓᵢ²) + t/d·Σᵢ κ(Dᵢ(a, b)/λᵢ²) with Dᵢ the squared difference of a number, or 1 for two
-categories that differ (Hutter et al. 2011, "Sequential model-based optimization for general algorithm configuration"); κ is Matérn-5/2 or
-squared exponential, c stands for an unknown mean. The additive part learns separable functions from few points
-(Duvenaud et al. 2011, "Additive Gaussian processes").
+categories that differ (Hutter et al. 2011, "Sequential model-based optimization for general algorithm
+configuration"); κ is Matérn-5/2 or squared exponential, c stands for an unknown mean. The additive part learns
+separable functions from few points (Duvenaud et al. 2011, "Additive Gaussian processes").
 """
 
 from __future__ import annotations

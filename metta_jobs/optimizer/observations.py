@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
-    Array = NDArray[np.float64]
+    Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Observation:
     """
 
     params: dict[str, Any]
-    x: tuple[float, ...]
+    x: tuple[float, ...] = field(compare=False)  # inactive dimensions are NaN, which equals nothing
     score: float | None
     cost: float | None
     failed: bool = False
@@ -49,12 +48,12 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A point to try, and why. `x` is encoded, (d,). source is one of centre, spread, model, repeat, random, sobol, grid or
-    optuna; expected_improvement (over the best so far, in units of the score) and expected_improvement_per_cost are
+    """A point to try, and why. x is encoded, (d,). source is one of centre, spread, model, repeat, random, sobol, grid
+    or optuna; expected_improvement (over the best so far, in units of the score) and expected_improvement_per_cost are
     None where no model was asked."""
 
     params: dict[str, Any]
-    x: tuple[float, ...]
+    x: tuple[float, ...] = field(compare=False)
     source: str
     why: str
     prediction: Prediction | None = None
@@ -94,7 +93,7 @@ class _Cell:
     trials: int = 0
 
 
-def place(x: Sequence[float]) -> tuple[float, ...]:
+def place(x: Iterable[float]) -> tuple[float, ...]:
     """A point as a key: rounded, and with one stand-in for inactive dimensions (NaN is not equal to itself)."""
     return tuple(-1.0 if value != value else round(float(value), 9) for value in x)
 
@@ -128,8 +127,3 @@ def merge(observations: Sequence[Observation], sign: float, dimensions: int) -> 
         trials=np.array([row.trials for row in rows], dtype=float),
         floor=np.array([max(row.floors) if row.floors and not row.scores else nan for row in rows], dtype=float),
     )
-
-
-def checked(params: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of parameters by dotted path."""
-    return dict(params)

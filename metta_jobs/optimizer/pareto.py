@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 def front(score: Array, cost: Array) -> Array:
     """Rows (k,) that no other row dominates, by rising cost; score and cost are (n,).
 
-    Strict dominance: a row is dominated by one that is no worse in both and better in one. Of equal rows the first stays.
+    Strict dominance: a row is dominated by one that is no worse in both and better in one. Of equal rows the
+    first stays.
     """
     order = np.lexsort((np.arange(len(score)), -score, cost))
     kept: list[int] = []

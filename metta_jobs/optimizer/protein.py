@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 #: Points of the front, and best points beside it, that candidates are drawn around.
 _CENTRES = 8
 _CLIMBS = 4
+#: Gains smaller than this, in standard deviations of the scores, are left to the trust region.
+_MARGIN = 0.05
 #: Standard deviation of the first points around the centre, in units of a dimension's range, for a scale of auto.
 _WIDTH = 0.3
 
@@ -59,6 +61,7 @@ def propose(
         power=power,
         limit=settings.max_suggestion_cost,
         reach=reach(models, settings.expansion_rate),
+        margin=_MARGIN if side is None else 0.0,
     )
     corners = (np.zeros(shape.size), np.ones(shape.size)) if side is None else box(models, side)
     pool = _pool(space, shape, models, settings, rng, None if side is None else corners)
@@ -75,7 +78,9 @@ def propose(
         if best is None or value > best[1]:
             best = x, value
     assert best is not None
-    return Proposal(best[0], best[1], _why(models, settings, best[0], shape, side, steps, power))
+    if best[1] < -1e8:
+        return Proposal(*best, "nothing is expected to cost as little as it may: this is expected to be the cheapest")
+    return Proposal(*best, _why(models, side, steps, power))
 
 
 def reach(models: Models, expansion: float) -> float:
@@ -139,7 +144,7 @@ def _few(rows: Array) -> Array:
     """At most _CENTRES of them, evenly."""
     if len(rows) <= _CENTRES:
         return rows
-    return rows[np.unique(np.linspace(0, len(rows) - 1, _CENTRES).round().astype(int))]
+    return np.asarray(rows[np.unique(np.linspace(0, len(rows) - 1, _CENTRES).round().astype(int))])
 
 
 def _starts(shape: Shape, pool: Array, worths: Array) -> list[int]:
@@ -154,9 +159,7 @@ def _starts(shape: Shape, pool: Array, worths: Array) -> list[int]:
     return picked
 
 
-def _why(
-    models: Models, settings: OptimizerSettings, x: Array, shape: Shape, side: float | None, steps: bool, power: float
-) -> str:
+def _why(models: Models, side: float | None, steps: bool, power: float) -> str:
     what = "the expected growth of the front of score against cost" if steps else "expected improvement"
     words = [f"{what}{' per cost' if power else ''} is highest here"]
     if side is not None:

@@ -24,7 +24,8 @@ class Models:
     """What the data say. Everything is in standardised units z of the score, larger is better, and in log cost.
 
     score and transform; cost with its mean and scale, or None where no cost is known or all are alike; feasibility, or
-    None while nothing has failed; x (n, d), mean (n,) and log_cost (n,) at the points with final scores; notes tell of fallbacks.
+    None while nothing has failed; x (n, d), mean (n,) and log_cost (n,) at the points with final scores; notes tell of
+    fallbacks.
     """
 
     shape: Shape
@@ -51,7 +52,8 @@ class Models:
         return self.cost.predict(x)[0] * self.cost_scale + self.cost_centre
 
     def feasible(self, x: Array) -> Array:
-        """Probability (m,) that trials at filled points do not fail: least-squares classification (Rasmussen and Williams 2006, 6.5)."""
+        """Probability (m,) that trials at filled points do not fail, by least-squares classification (Rasmussen and
+        Williams 2006, 6.5)."""
         from scipy.special import ndtr
 
         if self.feasibility is None:
@@ -66,13 +68,15 @@ class Models:
         return Models(**{**self.__dict__, "score": self.score.fantasise(x)})
 
 
-def learn(data: Data, shape: Shape, rng: np.random.Generator) -> Models:
-    """Fit the models. Needs at least one final score."""
+def learn(data: Data, shape: Shape, rng: np.random.Generator) -> tuple[Models, Models]:
+    """Fit the models. Needs at least one final score. Returns those for the neighbourhood of good points, whose score
+    may be bent, and those for the whole space, whose score is as it is: many points around one optimum would
+    otherwise make it look like a peak above everything else."""
     notes: list[str] = []
     x = shape.filled(data.x)
     seen = np.flatnonzero(data.count > 0)
-    score, transform = _score(data, x, seen, shape, rng, notes)
-    cost, centre, scale = _cost(data, x, shape, rng)
+    fitted = _score(data, x, seen, shape, rng, notes)
+    cost, centre, scale = cost_model(data, x, shape, rng)
     feasibility = None
     if data.failures.any():
         label = 1.0 - 2.0 * data.failures / data.trials
@@ -80,44 +84,49 @@ def learn(data: Data, shape: Shape, rng: np.random.Generator) -> Models:
         priors = Priors.of(shape.size, noise=(-1.5, 0.7))
         feasibility = GP(shape, "matern", x[rows], label[rows], 1.0 / data.trials[rows], np.zeros(len(rows)), priors)
         feasibility.fit(starts=1)
-    mean = score.predict(x[seen])[0]
-    models = Models(shape, transform, score, cost, centre, scale, feasibility, x[seen], mean, np.empty(0), tuple(notes))
-    models.log_cost = models.log_costs(x[seen])
-    return models
+    found = []
+    for score, transform in fitted:
+        mean = score.predict(x[seen])[0]
+        models = Models(
+            shape, transform, score, cost, centre, scale, feasibility, x[seen], mean, np.empty(0), tuple(notes)
+        )
+        models.log_cost = models.log_costs(x[seen])
+        found.append(models)
+    return found[0], found[1]
 
 
 def _score(
     data: Data, x: Array, seen: Array, shape: Shape, rng: np.random.Generator, notes: list[str]
-) -> tuple[GP, Transform]:
-    """The model of the score: of each kernel and transform, the one with most evidence."""
+) -> list[tuple[GP, Transform]]:
+    """Models of the score: that with most evidence of all kernels and transforms, and of those that bend nothing."""
     y = data.y[seen]
     few = _subset(x, data.y, seen, FIT_TO, rng)
-    transforms = [Transform.plain(y)]
-    if len(y) >= 8:
-        transforms.append(Transform.power_of(y))
-    spread, known = 1.0 / np.maximum(data.count, 1.0), data.known_noise
-    best, chosen, most = None, transforms[0], -np.inf
-    for transform in transforms:
-        for kind in KINDS if shape.size > 1 else KINDS[:1]:
-            z, slope = transform.forward(data.y[few]), transform.slope(data.y[few])
-            gp = GP(shape, kind, x[few], z, spread[few], known[few] * slope**2, Priors.of(shape.size))
-            gp.fit(starts=1)
-            evidence = gp.evidence + float(np.log(slope).sum())
-            if evidence > most:
-                best, chosen, most = gp, transform, evidence
-    assert best is not None
     rows = _subset(x, data.y, seen, PREDICT_FROM, rng) if len(seen) > len(few) else few
     if len(seen) > len(rows):
         notes.append(f"the model learned from {len(rows)} of {len(seen)} points, the best and the nearest to them")
-    slope = chosen.slope(data.y[rows])
-    gp = GP(
-        shape, best.kind, x[rows], chosen.forward(data.y[rows]), spread[rows], known[rows] * slope**2, best.priors
-    ).condition(best.hyper)
-    gp.evidence = most
-    if gp.jitter > 1e-6:
-        notes.append(f"the model's matrix needed a jitter of {gp.jitter:g}")
+    transforms = [Transform.plain(y)]
+    if len(y) >= 8:
+        transforms.append(Transform.power_of(y))
+    spread = 1.0 / np.maximum(data.count, 1.0)
+    tried: list[tuple[float, GP, Transform]] = []
+    for transform in transforms:
+        for kind in KINDS if shape.size > 1 else KINDS[:1]:
+            z, slope = transform.forward(data.y[few]), transform.slope(data.y[few])
+            known = data.known_noise[few] * slope**2
+            gp = GP(shape, kind, x[few], z, spread[few], known, Priors.of(shape.size)).fit(starts=1)
+            tried.append((gp.evidence + float(np.log(slope).sum()), gp, transform))
     floors = np.flatnonzero(~np.isnan(data.floor))
-    return (_with_stopped(gp, chosen, data, x, floors), chosen) if len(floors) else (gp, chosen)
+    found: list[tuple[GP, Transform]] = []
+    for among in (tried, [one for one in tried if one[2] is transforms[0]]):
+        evidence, best, transform = max(among, key=lambda one: one[0])
+        slope = transform.slope(data.y[rows])
+        known = data.known_noise[rows] * slope**2
+        gp = GP(shape, best.kind, x[rows], transform.forward(data.y[rows]), spread[rows], known, best.priors)
+        gp.condition(best.hyper).evidence = evidence
+        if gp.jitter > 1e-6:
+            notes.append(f"the model's matrix needed a jitter of {gp.jitter:g}")
+        found.append((_with_stopped(gp, transform, data, x, floors) if len(floors) else gp, transform))
+    return found
 
 
 def _with_stopped(gp: GP, transform: Transform, data: Data, x: Array, floors: Array) -> GP:
@@ -147,7 +156,7 @@ def _with_stopped(gp: GP, transform: Transform, data: Data, x: Array, floors: Ar
     return grown.condition(gp.hyper)
 
 
-def _cost(data: Data, x: Array, shape: Shape, rng: np.random.Generator) -> tuple[GP | None, float, float]:
+def cost_model(data: Data, x: Array, shape: Shape, rng: np.random.Generator) -> tuple[GP | None, float, float]:
     """The model of log cost, its centre and scale; no model where the cost is unknown or always the same."""
     known = np.flatnonzero(~np.isnan(data.log_cost))
     if not len(known):

@@ -90,7 +90,7 @@ class OptunaSampler:
     def _made(self, seed: int) -> Any:
         kind = getattr(self._optuna.samplers, self._name)
         words = inspect.signature(kind.__init__).parameters
-        wishes = {word: value for word, value in _WISHES.items() if word in words}
+        wishes: dict[str, Any] = {word: value for word, value in _WISHES.items() if word in words}
         if self._name == "GridSampler":
             levels = {d.path: range(d.levels) if d.levels else np.linspace(0, 1, 5) for d in self._space.dimensions}
             wishes["search_space"] = {

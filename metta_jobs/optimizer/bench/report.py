@@ -32,7 +32,8 @@ def summary(rows: Sequence[dict[str, Any]], figure: str = "regret") -> dict[str,
 
 
 def table(rows: Sequence[dict[str, Any]], figure: str = "regret") -> str:
-    """Markdown: a line a problem, a column a method; the first in bold, * where it is not told apart from it (p > 0.05)."""
+    """Markdown: a line a problem, a column a method; the first in bold, * where it cannot be
+    told from it (p > 0.05)."""
     found = summary(rows, figure)
     methods = list(dict.fromkeys(row["method"] for row in rows))
     sign = -1.0 if figure == "area" else 1.0

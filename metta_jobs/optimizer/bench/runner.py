@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import cache
 from multiprocessing import get_context
 from typing import Any
 
@@ -37,7 +38,7 @@ def search(problem: Problem, method: str, seed: int, settings: dict[str, Any] | 
     logs: list[float] = []
     curve: list[float] = []
     best = (-math.inf, math.nan)
-    typical = problem.typical()
+    typical = _typical(problem.name) if problem.name in PROBLEMS else problem.typical()
     for number in range(problem.trials):
         if problem.budget is not None and spent >= problem.budget:
             break
@@ -112,4 +113,14 @@ def run_all(
 
 
 def _task(problem: str, method: str, seed: int, settings: dict[str, Any] | None) -> dict[str, Any]:
-    return search(PROBLEMS[problem](), method, seed, None if method.startswith("optuna:") else settings)
+    return search(_problem(problem), method, seed, None if method.startswith("optuna:") else settings)
+
+
+@cache
+def _problem(name: str) -> Problem:
+    return PROBLEMS[name]()
+
+
+@cache
+def _typical(name: str) -> float:
+    return _problem(name).typical()

@@ -65,16 +65,13 @@ def training(
         off += 0.06 * (logit["gamma"] - best["gamma"]) ** 2 + 0.03 * (logit["lam"] - best["lam"]) ** 2
         off += 0.10 * math.log10(p["entropy"] / best["entropy"]) ** 2 + 2.0 * (p["clip"] - best["clip"]) ** 2
         off += 0.015 * (p["epochs"] - best["epochs"]) ** 2 + 0.02 * (math.log2(p["batch"]) - best["batch"]) ** 2
-        return math.exp(-off) * bonus[p["optimizer"]] * nets[p["net"]]
+        return float(math.exp(-off) * bonus[p["optimizer"]] * nets[p["net"]])
 
     def truth(p: Params) -> float:
         quality = parts(p)
         pace = p["steps"] / (half * (1.3 - quality))
-        if cliff:
-            learned = 1 / (1 + math.exp(-cliff * math.log(pace)))
-        else:
-            learned = 1 - math.exp(-(pace**0.7))
-        return 100.0 * quality * learned
+        learned = 1 / (1 + math.exp(-cliff * math.log(pace))) if cliff else 1 - math.exp(-(pace**0.7))
+        return float(100.0 * quality * learned)
 
     def cost(p: Params) -> float:
         return float(p["steps"] / 1e6 * weigh[p["net"]] * (0.6 + 0.1 * p["epochs"]) * (1 + 400 / p["batch"]))
