@@ -111,9 +111,20 @@ class Book:
             raise InvalidInput(f"The sweep {name} changes all the time: try again.")
         return self.page(name)
 
-    def move(self, page: Page, origins: Collection[SweepState], to: SweepState, reason: str | None) -> bool:
-        """Give the sweep another state; False when it is in none of `origins` (any more)."""
+    def move(
+        self,
+        page: Page,
+        origins: Collection[SweepState],
+        to: SweepState,
+        reason: str | None,
+        *,
+        unchanged: bool = False,
+    ) -> bool:
+        """Give the sweep another state; False when it is in none of `origins` (any more), or, with `unchanged`, when
+        anything has changed since the page was read: an end that was worked out from it may be none any more."""
         with self._store.write() as connection:
+            if unchanged and not sweeps.claim(connection, page.sweep):
+                return False
             return sweeps.move(connection, self.now(), page.sweep.id, list(origins), to, reason)
 
     def pause(self, name: str, *, paused: bool) -> bool:

@@ -49,7 +49,7 @@ def resume(manager: JobManager, book: Book, name: str) -> Page:
             )
         book.move(page, ENDED, SweepState.RUNNING, None)
     book.pause(name, paused=False)
-    ensure_loop(manager, name, page.config)
+    ensure_loop(manager, name, page.config, was_over=_was_over(page))
     return book.page(name)
 
 
@@ -68,9 +68,14 @@ def extend(manager: JobManager, book: Book, name: str, arguments: Sequence[str])
     done = plan.verdict(config, replace(page.sweep, resumed_at=now), page.trials, now)
     if done is not None and page.sweep.state in ENDED:
         raise InvalidInput(f"That is not more than it has had: {done}.")
+    was_over = _was_over(page)
     page = book.redefine(name, config, again=True)
-    ensure_loop(manager, name, config)
+    ensure_loop(manager, name, config, was_over=was_over)
     return page
+
+
+def _was_over(page: Page) -> bool:
+    return page.sweep.state in ENDED and not plan.open_trials(page.trials)
 
 
 def _budget(config: SweepConfig, key: str, text: str) -> str:

@@ -26,6 +26,8 @@ from metta_jobs.sweep.config import SweepConfig
 from metta_jobs.views import GroupView, JobView
 
 LOOP_JOB = "sweep"
+#: A loop that has nothing left to do is gone after this long (seconds).
+LEAVING_S = 10.0
 #: Points of each phase's space with which the recipe is tried before a sweep is stored.
 TRIED = 24
 #: Exit codes of a loop that was ended by a signal.
@@ -101,10 +103,16 @@ def loops_of(group: GroupView) -> list[JobView]:
     return [job for job in group.jobs if job.command[1:] == ("-m", "metta_jobs.sweep", group.name)]
 
 
-def ensure_loop(manager: JobManager, name: str, config: SweepConfig, *, new_group: bool = False) -> None:
-    """See to it that the sweep's loop is a job that runs or is about to."""
+def ensure_loop(manager: JobManager, name: str, config: SweepConfig, *, was_over: bool = False) -> None:
+    """See to it that the sweep's loop is a job that runs or is about to.
+
+    `was_over`: the sweep had nothing left to do until now, so that a loop which still runs may be about to end.
+    """
     try:
         loops = loops_of(manager.group(name))
+        if was_over and loops:
+            manager.wait([loops[-1].id], timeout_s=LEAVING_S)
+            loops = loops_of(manager.group(name))
     except UnknownName:
         loops = []
     if any(not job.state.terminal for job in loops):
@@ -113,7 +121,7 @@ def ensure_loop(manager: JobManager, name: str, config: SweepConfig, *, new_grou
         manager.retry([loops[-1].id])
     else:
         job = manager.free_name(name, LOOP_JOB)
-        manager.submit([loop_job(name, job, manager.project_dir, config.secrets)], group=name, new_group=new_group)
+        manager.submit([loop_job(name, job, manager.project_dir, config.secrets)], group=name)
 
 
 def local_gpus(config: SweepConfig, project: Path) -> float:

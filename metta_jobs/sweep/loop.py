@@ -133,7 +133,7 @@ class Loop:
         failing = plan.is_failing(page.config, page.sweep, page.trials)
         again = page.config.validate is not None and scored and not failing
         to = SweepState.VALIDATING if again else SweepState.ENDED
-        if self._book.move(page, [SweepState.RUNNING], to, why):
+        if self._book.move(page, [SweepState.RUNNING], to, why, unchanged=True):
             self._say(f"No more trials: {why}." + (" The best are run again." if again else ""))
 
     def _validate(self, page: Page) -> None:
@@ -144,7 +144,8 @@ class Loop:
             seeds = validation_seeds(page.config, self._manager.project_dir)
             if not self._book.add_validation(page, seeds) or plan.open_trials(self._book.page(self._name).trials):
                 return
-        self._book.move(page, [SweepState.VALIDATING], SweepState.ENDED, page.sweep.reason)
+            page = self._book.page(self._name)
+        self._book.move(page, [SweepState.VALIDATING], SweepState.ENDED, page.sweep.reason, unchanged=True)
 
 
 def shown(value: object) -> str:
