@@ -10,7 +10,9 @@ from typing import Any
 import yaml
 
 from metta_jobs.errors import InvalidInput
+from metta_jobs.recipe import split_argument
 from metta_jobs.recipe.patch import as_text, flattened
+from metta_jobs.recipe.values import literal
 from metta_jobs.sweep.book import Page
 from metta_jobs.sweep.plan import Best, ranking
 
@@ -24,8 +26,9 @@ def best_of(page: Page, count: int) -> list[Best]:
 
 
 def overrides(page: Page, best: Best) -> dict[str, Any]:
-    """What a point sets, by dotted path: the sweep's overrides and the point's parameters."""
-    return {**dict(flattened(page.config.sweep_job_overrides)), **best.trial.params}
+    """What a point sets, by dotted path: the sweep's arguments and overrides, and the point's parameters."""
+    args = {key: literal(text) for key, text in map(split_argument, page.config.args)}
+    return {**args, **dict(flattened(page.config.sweep_job_overrides)), **best.trial.params}
 
 
 def command_line(page: Page, best: Best) -> list[str]:

@@ -86,7 +86,7 @@ def verdict(config: SweepConfig, sweep: SweepRow, trials: Sequence[TrialRow], no
     budget, used = config.settings.budget, spent(config, sweep, trials, now)
     wanted = config.trials_wanted
     if wanted is not None and used.trials >= wanted:
-        return f"all {wanted} trials are done"
+        return f"all {wanted} trials are done" if wanted > 1 else "its one trial is done"
     limits = (
         (budget.cost_seconds, used.seconds, "the trials have run for {}, of {}", coarse),
         (budget.gpu_hours, used.gpu_hours, "{} GPU-hours are used, of {}", number),
