@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from metta_jobs.experiment import ExperimentTool, TrainingRunConfig
+from metta_jobs.sweep import Budget, Protein, SweepSection, SweepSettings, SweepTool, Validation
 from recipes.ppo.config import ArenaConfig, TrainerConfig
 from recipes.ppo.from_config import agent, arena, trainer
 from recipes.ppo.tool import ArenaEvaluateTool, ArenaTrainTool
@@ -39,6 +41,40 @@ def experiment(remote: bool = True, group: str | None = None, seeds: int | list[
         args_per_run={"high_lr": ["trainer.learning_rate=0.001"]},
         seeds=seeds,
         group=group,
+        gpus=0,  # networks this small train faster on a CPU
+        remote=remote,
+    )
+
+
+def sweep(preset: Literal["quick", "full"] = "quick", remote: bool = True) -> SweepTool:
+    """Search five hyperparameters of the training: quick tries 5, full 60 and runs the best again."""
+    centre = _trainer()
+    full = preset == "full"
+    return SweepTool(
+        module="arena.train",
+        sweep=SweepSection(
+            metric="overview/reward",
+            aggregate="tail",
+            protein=Protein(num_random_samples=10 if full else 3),
+            parameters={
+                "trainer": {
+                    "learning_rate": {"distribution": "log_normal", "min": 3e-5, "max": 3e-3, "mean": 3e-4},
+                    "gamma": {"distribution": "logit_normal", "min": 0.9, "max": 0.999, "mean": centre.gamma},
+                    "ent_coef": {"distribution": "log_normal", "min": 1e-3, "max": 0.1, "mean": centre.ent_coef},
+                    "batch_size": {"distribution": "uniform_pow2", "min": 256, "max": 4096, "mean": centre.batch_size},
+                    "total_timesteps": {
+                        "distribution": "log_normal",
+                        "integer": True,
+                        "min": centre.total_timesteps // 4,
+                        "max": centre.total_timesteps * 4,
+                        "mean": centre.total_timesteps,
+                        "scale": "time",
+                    },
+                }
+            },
+        ),
+        settings=SweepSettings(max_parallel=2, max_consecutive_failures=5, budget=Budget(trials=60 if full else 5)),
+        validate=Validation(top=5, seeds=3) if full else None,
         gpus=0,  # networks this small train faster on a CPU
         remote=remote,
     )

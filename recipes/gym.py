@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from metta_jobs.experiment import ExperimentTool
+from metta_jobs.sweep import Budget, Evaluation, Protein, SweepSection, SweepSettings, SweepTool, Validation
 from recipes.ppo.config import TrainerConfig
 from recipes.ppo.tool import GymEnv, GymEvaluateTool, GymTrainTool
 
@@ -37,6 +39,52 @@ def experiment(
         },
         seeds=seeds,
         group=group,
+        gpus=0,  # networks this small train faster on a CPU
+        remote=remote,
+    )
+
+
+def sweep(
+    preset: Literal["quick", "full"] = "quick",
+    env: GymEnv = "CartPole-v1",
+    remote: bool = True,
+    evaluate: bool = False,
+) -> SweepTool:
+    """Search four hyperparameters of the training: quick tries 5, full 40 and runs the best again."""
+    centre = _trainer(env)
+    full = preset == "full"
+    return SweepTool(
+        module="gym.train",
+        args=[f"env={env}"],
+        sweep=SweepSection(
+            metric="overview/reward",
+            protein=Protein(num_random_samples=8 if full else 3),
+            parameters={
+                "trainer": {
+                    "learning_rate": {
+                        "distribution": "log_normal",
+                        "min": 1e-4,
+                        "max": 1e-2,
+                        "mean": centre.learning_rate,
+                    },
+                    "gamma": {"distribution": "logit_normal", "min": 0.8, "max": 0.999, "mean": centre.gamma},
+                    "n_epochs": {"distribution": "int_uniform", "min": 2, "max": 20, "mean": centre.n_epochs},
+                    "total_timesteps": {
+                        "distribution": "log_normal",
+                        "integer": True,
+                        "min": centre.total_timesteps // 4,
+                        "max": centre.total_timesteps * 2,
+                        "mean": centre.total_timesteps,
+                        "scale": "time",
+                    },
+                }
+            },
+        ),
+        settings=SweepSettings(max_parallel=2, max_consecutive_failures=5, budget=Budget(trials=40 if full else 5)),
+        evaluation=Evaluation(module="gym.evaluate", args=(f"env={env}", "checkpoint={checkpoint}"))
+        if evaluate
+        else None,
+        validate=Validation(top=3, seeds=3) if full else None,
         gpus=0,  # networks this small train faster on a CPU
         remote=remote,
     )

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from metta_jobs import __version__
-from metta_jobs.cli import daemon, doctor, job, notebook, run_tool
+from metta_jobs.cli import daemon, doctor, job, notebook, run_tool, sweep
 from metta_jobs.cli.context import STATE
 from metta_jobs.cli.guard import guarded
 from metta_jobs.experiment.spaced import SpacedLists
@@ -24,6 +24,7 @@ app = typer.Typer(
     epilog="Start with `metta run --list`.",
 )
 app.add_typer(job.app, name="job")
+app.add_typer(sweep.app, name="sweep")
 app.add_typer(daemon.app, name="daemon")
 app.command(
     "run",

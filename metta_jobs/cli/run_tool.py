@@ -16,6 +16,8 @@ from metta_jobs.errors import InvalidInput, MettaError
 from metta_jobs.paths import find_project
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from metta_jobs.tool import Tool
 
 
@@ -52,12 +54,17 @@ def run(
     tool = build(recipe, context.args, find_project())
     if not dry_run:
         raise typer.Exit(_run(tool))
-    jobs = tool.jobs(find_project())
+    preview(recipe, tool, find_project())
+
+
+def preview(name: str, tool: Tool, project: Path) -> None:
+    """Print a tool's configuration and its jobs' commands; nothing is stored."""
+    jobs = tool.jobs(project)
     if jobs:
         from metta_jobs.manager import check_jobs
 
-        check_jobs(jobs, find_project())
-    typer.echo(f"{recipe} → {type(tool).__name__}")
+        check_jobs(jobs, project)
+    typer.echo(f"{name} → {type(tool).__name__}")
     typer.echo(json.dumps(tool.model_dump(mode="json"), indent=2))
     for job in jobs:
         typer.echo(f"\njob {job.name}{f' (gpus={job.gpus})' if job.gpus else ''}:\n  {shlex.join(job.command)}")

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from metta_jobs.errors import InvalidInput, MettaError, UnknownName, nearest
 from metta_jobs.recipe.find import Recipe, find_recipe, own_lines
+from metta_jobs.recipe.patch import patched
 from metta_jobs.recipe.values import literal, type_name, typed
 from metta_jobs.refusal import allowed, explain
 from metta_jobs.tool import Tool
@@ -24,10 +25,11 @@ Overrides = dict[str, Any]
 def build(name: str, arguments: Sequence[str], project: Path) -> Tool:
     """Find the recipe, call it with those of `arguments` that it takes, override fields of its tool with the others.
 
+    `+patch=FILE` stands for the overrides in a YAML file; what is given beside it counts more.
     Raises UnknownName or InvalidInput, naming the field, the nearest right name and the type expected.
     """
     recipe = find_recipe(name, project)
-    pairs = [split_argument(argument) for argument in arguments]
+    pairs = [split_argument(argument) for argument in patched(arguments, project)]
     if twice := [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]:
         raise InvalidInput(f"{twice[0]} is given twice: give it once.")
     parameters = inspect.signature(recipe.function).parameters
@@ -129,7 +131,7 @@ def _override(model: Any, overrides: Overrides, path: str, parameters: tuple[str
             values[name] = _override(current, given, f"{where}.")
         elif isinstance(current, dict):
             texts = fields[name].annotation == dict[str, str]
-            values[name] = current | {key: _entry(f"{where}.{key}", entry, texts) for key, entry in given.items()}
+            values[name] = _merged(where, current, given, texts)
         else:
             raise InvalidInput(
                 f"{where} has no fields: it must be {allowed(fields[name].rebuild_annotation(), name)}. "
@@ -150,7 +152,15 @@ def _empty(annotation: Any) -> Any:
     return models[0]() if models and not required else None
 
 
-def _entry(path: str, given: Any, text: bool) -> Any:
-    if isinstance(given, dict):
-        raise InvalidInput(f"{path} lies too deep in a dictionary: give the dictionary whole, as JSON.")
-    return given if text else literal(given)
+def _merged(path: str, current: dict[Any, Any], given: Overrides, texts: bool) -> dict[Any, Any]:
+    """A dictionary with entries set, those of dictionaries inside it by their own paths."""
+    new = dict(current)
+    for key, entry in given.items():
+        if not isinstance(entry, dict):
+            new[key] = entry if texts else literal(entry)
+        elif texts:
+            raise InvalidInput(f"{path}.{key} has no fields: it is a text. Write {path}.{key}=value.")
+        else:
+            inner = new.get(key)
+            new[key] = _merged(f"{path}.{key}", inner if isinstance(inner, dict) else {}, entry, texts)
+    return new

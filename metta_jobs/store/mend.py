@@ -81,6 +81,11 @@ def _unreadable(work: _Work) -> Iterator[str]:
             yield f"{table}: {column} could not be read in {_rows(count)} and is empty now."
     if count := work.change("UPDATE attempts SET remote = NULL WHERE remote IS NOT NULL AND NOT json_valid(remote)"):
         yield f"attempts: what was known of {_rows(count)} elsewhere could not be read and is empty now."
+    if count := work.change("UPDATE trials SET suggestion = NULL WHERE NOT json_valid(suggestion)"):
+        yield f"trials: why {_rows(count)} were suggested could not be read and is empty now."
+    for table, where in (("trials", "NOT json_valid(params)"), ("sweeps", "NOT json_valid(definition)")):
+        if count := work.change(f"DELETE FROM {table} WHERE {where}"):
+            yield f"{table}: {_rows(count)} could not be read and were dropped."
     if count := work.change("DELETE FROM deliveries WHERE NOT (json_valid(hook) AND json_valid(facts))"):
         yield f"deliveries: {_rows(count)} could not be read and were dropped."
 
@@ -129,9 +134,10 @@ def _rows_of_nothing(work: _Work) -> Iterator[str]:
         ("progress", f"job_id {gone}"),
         ("health", f"job_id {gone}"),
         ("deliveries", f"job_id {gone} OR group_id NOT IN (SELECT id FROM groups)"),
+        ("trials", "sweep_id NOT IN (SELECT id FROM sweeps)"),
     ):
         if count := work.change(f"DELETE FROM {table} WHERE {where}"):
-            yield f"{table}: {_rows(count)} of lost jobs or groups were dropped."
+            yield f"{table}: {_rows(count)} of lost jobs, groups or sweeps were dropped."
     work.change(
         """UPDATE events SET group_id = (SELECT group_id FROM jobs WHERE id = job_id)
         WHERE job_id IS NOT NULL AND group_id NOT IN (SELECT id FROM groups)"""

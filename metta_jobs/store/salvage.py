@@ -13,7 +13,7 @@ from metta_jobs.store.pages import Pages, Row, Value
 #: In the order in which rows refer to each other.
 TABLES = (
     *("environments", "groups", "jobs", "attempts", "dependencies", "events", "deliveries", "capacity", "silences"),
-    *("progress", "health"),
+    *("progress", "health", "sweeps", "trials"),
 )
 _REVISION = re.compile(r"\d{4}")
 

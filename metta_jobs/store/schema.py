@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 
 from metta_jobs.states import LIVE, TERMINAL, DependencyKind, JobState
-from metta_jobs.store.words import FORCE_KILL, KILL, RETRY, DeliveryState
+from metta_jobs.store.words import FORCE_KILL, KILL, RETRY, DeliveryState, Origin, SweepState, TrialState
 
 metadata = MetaData()
 
@@ -227,5 +227,54 @@ deliveries = Table(
     Column("finished_at", Utc),
     CheckConstraint(_among("state", DeliveryState), name="ck_deliveries_state"),
     Index("ix_deliveries_waiting", "state", sqlite_where=_UNFINISHED),
+    sqlite_autoincrement=True,
+)
+
+sweeps = Table(
+    "sweeps",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(128), nullable=False, unique=True),  # of its group of jobs, too
+    Column("state", String(16), nullable=False),
+    Column("reason", Text),  # why it has ended
+    Column("definition", JSON, nullable=False),
+    Column("revision", Integer, nullable=False, server_default=text("0")),  # another one with each change of a trial
+    Column("created_at", Utc, nullable=False),
+    Column("resumed_at", Utc, nullable=False),  # failures in a row count from here
+    Column("paused_at", Utc),
+    Column("finished_at", Utc),
+    CheckConstraint(_among("state", SweepState), name="ck_sweeps_state"),
+    CheckConstraint("(finished_at IS NOT NULL) = (state IN ('ended', 'stopped'))", name="ck_sweeps_finished"),
+    sqlite_autoincrement=True,
+)
+
+trials = Table(
+    "trials",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("sweep_id", ForeignKey("sweeps.id"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("origin", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("phase", String(128)),
+    Column("params", JSON, nullable=False),
+    Column("suggestion", JSON),  # source, why, prediction
+    Column("job", String(128)),  # the name of its training's job
+    Column("of_trial", Integer),  # the number of the trial that it runs again
+    Column("seed", Integer),
+    Column("score", Float),
+    Column("cost", Float),
+    Column("seconds", Float),
+    Column("dollars", Float),
+    Column("reason", Text),
+    Column("source", String(256)),  # where it was imported from: once
+    Column("created_at", Utc, nullable=False),
+    Column("finished_at", Utc),
+    UniqueConstraint("sweep_id", "number", name="uq_trials_number"),
+    CheckConstraint(_among("origin", Origin), name="ck_trials_origin"),
+    CheckConstraint(_among("state", TrialState), name="ck_trials_state"),
+    CheckConstraint("(finished_at IS NOT NULL) = (state <> 'open')", name="ck_trials_finished"),
+    CheckConstraint("(score IS NOT NULL) = (state IN ('finished', 'stopped'))", name="ck_trials_score"),
+    Index("uq_trials_source", "sweep_id", "source", unique=True, sqlite_where=text("source IS NOT NULL")),
     sqlite_autoincrement=True,
 )

@@ -39,3 +39,36 @@ def to_time(text: str | None) -> datetime | None:
 def to_json(value: Any) -> str:
     """A value as it is stored in a JSON column."""
     return json.dumps(value, separators=(",", ":"))
+
+
+class SweepState(StrEnum):
+    """RUNNING asks for trials; VALIDATING runs its best ones again; ENDED by its own rules, STOPPED by a person.
+
+    Trials that are open when it ends or is stopped are still told.
+    """
+
+    RUNNING = "running"
+    VALIDATING = "validating"
+    ENDED = "ended"
+    STOPPED = "stopped"
+
+
+class TrialState(StrEnum):
+    """OPEN until it is told, once: FINISHED with a score, STOPPED early with the score that it had reached, FAILED by
+    its own doing, LOST by the machine's, DROPPED because a person has killed it."""
+
+    OPEN = "open"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    LOST = "lost"
+    DROPPED = "dropped"
+
+
+class Origin(StrEnum):
+    """Where a trial comes from: the optimiser, a person, another sweep or file, the re-run of the best."""
+
+    SUGGESTED = "suggested"
+    TOLD = "told"
+    IMPORTED = "imported"
+    VALIDATION = "validation"

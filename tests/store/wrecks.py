@@ -48,6 +48,15 @@ def use(state: StateDir, *, write: bool = True) -> str | None:
                         (group, f"n{number}"),
                     )
                 connection.execute("UPDATE jobs SET place = place + 1")
+                sweep = connection.execute(
+                    "INSERT INTO sweeps (name, state, definition, created_at, resumed_at) "
+                    "VALUES ('new', 'running', '{}', 'x', 'x')"
+                ).lastrowid
+                connection.execute(
+                    "INSERT INTO trials (sweep_id, number, origin, state, params, source, created_at) "
+                    "VALUES (?, 1, 'suggested', 'open', '{}', 'x', 'x')",
+                    (sweep,),
+                )
         finally:
             store.close()
     except StoreError as error:
