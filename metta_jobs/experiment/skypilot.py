@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from metta_jobs.errors import InvalidInput, MettaError
-from metta_jobs.executors.sky.ledger import managed_name
-from metta_jobs.executors.sky.python import find_python
 from metta_jobs.job import JobConfig
 from metta_jobs.manager import JobManager
-from metta_jobs.manager.preflight import Finding, examine, refuse
+from metta_jobs.manager.preflight import Finding, preflight
 from metta_jobs.manager.sky import Sky
 from metta_jobs.remote import RemoteConfig
-from metta_jobs.settings import Settings
 from metta_jobs.views import GroupView, JobView
 
 #: A preview waits this long (seconds) for a price, most of which SkyPilot takes to start.
@@ -76,21 +73,7 @@ class SkypilotService:
 
         Jobs of this machine are passed over; without a remote one, SkyPilot is not asked.
         """
-
-        def check() -> Mapping[str, Any]:
-            with Sky(self._manager.state_dir, self._manager.project_dir) as sky:
-                return sky.ask("check")
-
-        found = examine(
-            jobs,
-            self._manager.project_dir,
-            skip_git_check=skip_git_check,
-            check=check,
-            find_python=lambda: find_python(Settings.load(self._manager.project_dir).sky_python),
-            name_of=lambda config: managed_name("00000000", (1, 1), config.name),
-        )
-        refuse(found)
-        return found
+        return preflight(jobs, self._manager.state_dir, self._manager.project_dir, skip_git_check=skip_git_check)
 
     def hourly_price(self, remotes: Sequence[RemoteConfig]) -> tuple[list[float | None], str | None]:
         """US dollars an hour of each of these, all nodes together; None where SkyPilot knows none within seconds.

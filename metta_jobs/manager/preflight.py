@@ -13,9 +13,13 @@ from metta_jobs.code.git import look
 from metta_jobs.code.program import NoGit, NoRepository
 from metta_jobs.environment import wandb_mode
 from metta_jobs.errors import InvalidInput, MettaError
+from metta_jobs.executors.sky.ledger import managed_name
+from metta_jobs.executors.sky.python import find_python
 from metta_jobs.job import JobConfig
+from metta_jobs.manager.sky import Sky
 from metta_jobs.recipe.build import build
 from metta_jobs.remote import RemoteConfig, cloud_of, is_legal_name, legal_name
+from metta_jobs.settings import Settings
 
 _RUN_RECIPE = ("-m", "metta_jobs", "run")
 _SHOWN = 3
@@ -29,6 +33,31 @@ class Finding:
     ok: bool
     said: str
     remedy: str | None = None
+
+
+def preflight(
+    configs: Sequence[JobConfig], state_dir: Path, project: Path, *, skip_git_check: bool = False
+) -> list[Finding]:
+    """Look at all that would fail later, and return what was found, which all is well.
+
+    Jobs of this machine are passed over; without a remote one, SkyPilot is not asked. Raises one InvalidInput for all
+    problems together, a line each with its remedy.
+    """
+
+    def check() -> Mapping[str, Any]:
+        with Sky(state_dir, project) as sky:
+            return sky.ask("check")
+
+    found = examine(
+        configs,
+        project,
+        skip_git_check=skip_git_check,
+        check=check,
+        find_python=lambda: find_python(Settings.load(project).sky_python),
+        name_of=lambda config: managed_name("00000000", (1, 1), config.name),
+    )
+    refuse(found)
+    return found
 
 
 def refuse(findings: Sequence[Finding]) -> None:

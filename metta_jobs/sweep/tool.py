@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from metta_jobs.display.watch import watch_group
-from metta_jobs.executors.sky.ledger import managed_name
-from metta_jobs.executors.sky.python import find_python
 from metta_jobs.job import JobConfig
 from metta_jobs.manager import JobManager
-from metta_jobs.settings import Settings
 from metta_jobs.store.sweeps import draft
 from metta_jobs.store.words import SweepState
 from metta_jobs.sweep.book import Book, Page
@@ -61,7 +56,9 @@ class SweepTool(SweepConfig, Tool):
         name = self._named()
         configs = self.jobs(manager.project_dir)
         if self.remote:
-            self._preflight(configs[1:2], manager)
+            from metta_jobs.manager.preflight import preflight
+
+            preflight(configs[1:2], manager.state_dir, manager.project_dir, skip_git_check=self.skip_git_check)
         refuse_other_group(manager, name)
         with Book(manager.state_dir) as book:
             page = book.register(name, self)
@@ -78,23 +75,6 @@ class SweepTool(SweepConfig, Tool):
     def _named(self) -> str:
         self.name = self.name or f"{self.target.replace('.', '_')}_sweep_{datetime.now().astimezone():%Y%m%d_%H%M%S}"
         return self.name
-
-    def _preflight(self, configs: list[JobConfig], manager: JobManager) -> None:
-        from metta_jobs.manager.preflight import preflight
-        from metta_jobs.manager.sky import Sky
-
-        def ask() -> Mapping[str, Any]:
-            with Sky(manager.state_dir, manager.project_dir) as sky:
-                return sky.ask("check")
-
-        preflight(
-            configs,
-            manager.project_dir,
-            skip_git_check=self.skip_git_check,
-            check=ask,
-            find_python=lambda: find_python(Settings.load(manager.project_dir).sky_python),
-            name_of=lambda config: managed_name("00000000", (1, 1), config.name),
-        )
 
 
 def watch_sweep(manager: JobManager, name: str) -> int:

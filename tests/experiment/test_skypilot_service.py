@@ -19,10 +19,9 @@ from metta_jobs.experiment import (
     TrainingRunConfig,
     get_skypilot_service,
 )
-from metta_jobs.experiment import skypilot as service
 from metta_jobs.experiment.preview import preview
 from metta_jobs.job import JobConfig
-from metta_jobs.manager import JobManager, checks, facade
+from metta_jobs.manager import JobManager, checks, facade, preflight
 from metta_jobs.manager import sky as foreground
 from metta_jobs.states import JobState
 from metta_jobs.testing import ManualClock, make_house
@@ -47,7 +46,7 @@ def house(tmp_path: Path, sky: FakeSky, monkeypatch: pytest.MonkeyPatch) -> Hous
     assert isinstance(made.clock, ManualClock)
     made.executors = {**made.executors, "skypilot": SkyExecutor(made.state_dir, sky, made.clock)}  # type: ignore[arg-type]
     monkeypatch.setenv("METTA_JOB_STATE", str(tmp_path / "state"))
-    for module in (foreground, service, checks):
+    for module in (foreground, preflight, checks):
         monkeypatch.setattr(module, "find_python", lambda setting: "python")
     monkeypatch.setattr(foreground, "SkyClient", lambda python, log: sky)
     monkeypatch.setattr(sky, "close", lambda: None)
