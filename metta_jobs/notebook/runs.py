@@ -84,7 +84,7 @@ def read_run(job: JobView, keys: Sequence[str], samples: int) -> RunMetrics:
         run.note = "no metrics: it has not run"
         return run
     if not job.folder.exists():
-        run.note = "no metrics: its run folder is gone"
+        run.note = "no metrics: it left no files, or they were removed"
         return run
     try:
         whole = read_series(job.folder, keys, max_points=None)
