@@ -8,8 +8,8 @@ outage S    kills the API server, and starts it again after S seconds
 run CMD …   up, CMD with the bed's environment, down, whatever happens; the exit status is CMD's
 
 METTA_BED_DIR is its folder (by default metta-bed below the temporary folder), METTA_TEST_SKY_PYTHON a Python that has
-skypilot[slurm] (by default one is made). Exit status 77: this machine cannot carry a bed; `run` then runs CMD without,
-unless METTA_BED_REQUIRED is set.
+skypilot[slurm] (by default one is made). Exit status 77: this machine cannot carry a bed. Where it cannot, or none
+comes up, `run` runs CMD without, unless METTA_BED_REQUIRED is set.
 """
 
 from __future__ import annotations
@@ -82,11 +82,13 @@ def run(bed: Bed, command: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         started(bed)
-    except Unavailable as why:
+    except (Unavailable, RuntimeError) as why:  # what does not come up here says nothing of what is tried on it
         print(f"bed: {why}", file=sys.stderr)
         if os.environ.get("METTA_BED_REQUIRED"):
             return CANNOT
-        return subprocess.run(command, env={**os.environ, "METTA_BED_MISSING": str(why)}, check=False).returncode
+        return subprocess.run(
+            command, env={**os.environ, "METTA_BED_MISSING": str(why).partition("\n")[0]}, check=False
+        ).returncode
     try:
         return subprocess.run(command, env={**os.environ, **bed.env()}, check=False).returncode
     finally:

@@ -38,6 +38,21 @@ def test_a_command_that_runs_without_a_bed_knows_why(nobody: None, capfd: pytest
     assert capfd.readouterr().out == "the bed needs root on Linux: it starts slurmd and sshd\n"
 
 
+def test_a_bed_that_does_not_come_up_is_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def up(bed: Bed) -> None:
+        raise RuntimeError("slurmctld does not come up in 60 s:\nits log")
+
+    monkeypatch.setattr(Bed, "up", up)
+    monkeypatch.setenv("METTA_BED_DIR", str(tmp_path / "bed"))
+    assert main(["run", "sh", "-c", 'echo "$METTA_BED_MISSING"']) == 0
+    out, said = capfd.readouterr()
+    assert (out, "its log" in said) == ("slurmctld does not come up in 60 s:\n", True)
+    monkeypatch.setenv("METTA_BED_REQUIRED", "1")
+    assert main(["run", "true"]) == CANNOT
+
+
 def test_what_is_no_verb_is_answered_with_the_verbs(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["run"]) == 2
     assert "outage S" in capfd.readouterr().err
