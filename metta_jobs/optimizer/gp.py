@@ -130,12 +130,6 @@ class GP:
             variances.append(prior_variance(self.kind, self.hyper) - np.einsum("ij,ij->j", half, half))
         return np.concatenate(means), np.maximum(np.concatenate(variances), 1e-12)
 
-    def left_out(self) -> tuple[Array, Array]:
-        """Leave-one-out means and variances of the observations (n,) (Rasmussen and Williams 2006, eq. 5.12)."""
-        inverse = _solve(self._factor, np.eye(len(self.y)))
-        variance = 1.0 / np.diag(inverse)
-        return self.y - self._weights * variance, variance
-
     def _noise(self, hyper: Hyper) -> Array:
         return np.asarray(np.exp(hyper.noise) * self.spread + self.known)
 

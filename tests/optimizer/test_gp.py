@@ -57,18 +57,6 @@ def test_botorch_has_the_same_posterior(kind: Kind) -> None:
     assert posterior.variance.detach().numpy()[:, 0] == pytest.approx(variance, abs=1e-6)
 
 
-def test_left_out_agrees_with_leaving_out() -> None:
-    gp = process("matern").fit()
-    mean, variance = gp.left_out()
-    rest = np.arange(1, len(gp.y))
-    without = GP(MIXED, "matern", gp.x[rest], gp.y[rest], gp.spread[rest], gp.known[rest], gp.priors).condition(
-        gp.hyper
-    )
-    expected, doubt = without.predict(gp.x[:1])
-    assert mean[0] == pytest.approx(expected[0], abs=1e-5)
-    assert variance[0] == pytest.approx(doubt[0] + np.exp(gp.hyper.noise), abs=1e-5)
-
-
 def test_points_that_are_alike_climb_the_jitter_ladder() -> None:
     matrix = np.ones((5, 5))
     matrix[0, 1] = matrix[1, 0] = 1 + 1e-6
